@@ -1,0 +1,28 @@
+"""The two clocks: monotonic for timeouts and leases, wall for instants that people name (rule R23)."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the node's loop reads once per turn and hands to the pure core."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed instant; never goes back."""
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC, as this machine believes."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed instant; never goes back."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC, as this machine believes."""
+        return time.time()

@@ -1,0 +1,107 @@
+"""The one table of settings: name, default, unit in the name, effect.
+
+Values come from, in falling order: an option or keyword, the environment (``MESH_<NAME IN CAPITALS>``), a file, the default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mesh.errors import InvalidSetting
+
+
+def _setting(default: Any, effect: str, *, low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata={"effect": effect, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of a node and of those who attach to it. Times in seconds, sizes in bytes."""
+
+    heartbeat_interval_s: float = _setting(0.25, "pause between heartbeats to each peer", low=0.01, high=10)
+    heartbeat_timeout_s: float = _setting(
+        1.0, "silence after which a peer is suspected and an election may start; 4 x the interval", low=0.05, high=60
+    )
+    authority_timeout_s: float = _setting(
+        0.7,
+        "silence after which a coordinator no longer counts a peer towards its majority; below heartbeat_timeout_s, so that the old "
+        "coordinator stops before a new one starts",
+        low=0.03,
+        high=60,
+    )
+    takeover_patience_s: float = _setting(
+        10.0, "how long a vanished machine may come back before the others dispatch its work without a majority", low=0, high=3600
+    )
+    reconcile_timeout_s: float = _setting(2.0, "longest wait for the reports of reachable members at the start of a reign", low=0.1, high=60)
+    copies: int = _setting(2, "fsynced copies that a confirm waits for, as far as so many durable members are admitted", low=1, high=7)
+    short_copies_after_s: float = _setting(
+        1.0, "how long fewer reachable disks than `copies` delay a confirm before it is given with what there is", low=0, high=60
+    )
+    worker_beat_s: float = _setting(0.5, "pause between a worker's lease renewals", low=0.05, high=60)
+    worker_timeout_s: float = _setting(2.5, "silence after which a worker's leases are void", low=0.1, high=3600)
+    orphan_grace_s: float = _setting(
+        3.0, "how long the leases of a worker stay valid when the node that it was attached to is gone", low=0, high=3600
+    )
+    session_timeout_s: float = _setting(10.0, "silence after which a node forgets a client", low=1, high=3600)
+    max_deliveries: int = _setting(5, "attempts after which a task that keeps losing its worker fails for good", low=1, high=1000)
+    result_expires_s: float = _setting(86_400.0, "how long results are kept", low=0, high=31_536_000)
+    max_results_bytes: int = _setting(1 << 30, "bytes of kept results; the oldest go first", low=1 << 16)
+    max_body_bytes: int = _setting(1 << 20, "largest task body or result", low=1024, high=1 << 30)
+    max_frame_bytes: int = _setting(8 << 20, "largest frame from an authenticated peer, client or worker", low=1 << 16, high=1 << 31)
+    max_accepted_bytes: int = _setting(
+        256 << 20, "bytes of messages that a node holds unconfirmed; beyond that publishers get MeshBusy", low=1 << 20
+    )
+    link_window_bytes: int = _setting(16 << 20, "unacknowledged bytes to a follower before it has to catch up by state (R15)", low=1 << 16)
+    replicate_batch_bytes: int = _setting(1 << 20, "largest single batch of replicated entries", low=1 << 12)
+    prefetch_target_s: float = _setting(0.05, "work, in seconds, that a worker holds ready for short tasks beyond its free slots", low=0, high=10)
+    max_prefetch: int = _setting(1024, "most tasks that a worker holds, however short they are", low=1, high=65_536)
+    discovery_timeout_s: float = _setting(5.0, "how long a client or worker looks for a node", low=0.1, high=600)
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            check(item, getattr(self, item.name))
+        if self.authority_timeout_s >= self.heartbeat_timeout_s:
+            raise InvalidSetting("authority_timeout_s must be below heartbeat_timeout_s: the old coordinator has to stop before a new one starts")
+        if self.heartbeat_interval_s * 2 > self.heartbeat_timeout_s:
+            raise InvalidSetting("heartbeat_timeout_s must be at least twice heartbeat_interval_s")
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
+        """Settings from keywords over the environment over defaults.
+
+        Raises InvalidSetting for an unknown name or a value that is not a number in range.
+        """
+        environment = os.environ if environment is None else environment
+        values: dict[str, Any] = {}
+        known = {item.name: item for item in dataclasses.fields(cls)}
+        for name, item in known.items():
+            text = environment.get(f"MESH_{name.upper()}")
+            if text is not None:
+                values[name] = parse(item, text)
+        for name, value in given.items():
+            if name not in known:
+                raise InvalidSetting(f"there is no setting {name!r}")
+            if value is not None:
+                values[name] = value
+        return cls(**values)
+
+
+def parse(item: dataclasses.Field[Any], text: str) -> float | int:
+    """The number that ``text`` means for a setting. Raises InvalidSetting."""
+    try:
+        return int(text) if isinstance(item.default, int) else float(text)
+    except ValueError:
+        raise InvalidSetting(f"{item.name} needs a number, not {text!r}") from None
+
+
+def check(item: dataclasses.Field[Any], value: Any) -> None:
+    """Raises InvalidSetting unless ``value`` is a number within the setting's range."""
+    low, high = item.metadata["low"], item.metadata["high"]
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise InvalidSetting(f"{item.name} needs a number, not {value!r}")
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise InvalidSetting(f"{item.name} must be between {low} and {high}, not {value}")

@@ -1,0 +1,205 @@
+"""Every error that mesh raises, in one tree that says whose fault it is and whether trying again can help.
+
+An error's ``fault`` is one of :class:`Fault`; ``retry`` is true when the same call may succeed later without any change by
+the caller; ``exit_code`` is what the command line returns for it (1 failed, 2 usage, 3 not allowed in or not found).
+The first line of the docstring is the message when none is given.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Fault(Enum):
+    """Whose fault an error is."""
+
+    CALLER = "caller"
+    MESH = "mesh"
+    PEER = "peer"
+    MACHINE = "machine"
+    TASK = "task"
+
+
+class MeshError(Exception):
+    """Something went wrong in mesh."""
+
+    fault: Fault = Fault.MESH
+    retry: bool = False
+    exit_code: int = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+# -- the caller's -----------------------------------------------------------------------------------------------------
+
+
+class UsageError(MeshError):
+    """The call or the command is wrong as written."""
+
+    fault = Fault.CALLER
+    exit_code = 2
+
+
+class NotEncodable(UsageError, TypeError):
+    """A value can't travel in a task's body.
+
+    ``path`` leads to it, for example ``args[0]['user'].photo``.
+    """
+
+    def __init__(self, message: str = "", path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class BodyTooLarge(UsageError, ValueError):
+    """A body is larger than ``max_body_bytes``."""
+
+
+class InvalidSetting(UsageError, ValueError):
+    """A setting has an unknown name or a value out of range."""
+
+
+class AppNotFound(UsageError):
+    """The application named by ``-A`` can't be loaded."""
+
+
+class UnknownTask(UsageError, LookupError):
+    """The application has no task of that name."""
+
+
+# -- being let in, and finding -------------------------------------------------------------------------------------------
+
+
+class MeshNotFound(MeshError):
+    """No mesh answered within the discovery timeout."""
+
+    fault = Fault.MACHINE
+    retry = True
+    exit_code = 3
+
+
+class NotAllowed(MeshError):
+    """The mesh does not let this machine in."""
+
+    fault = Fault.CALLER
+    exit_code = 3
+
+
+class NotFound(MeshError, LookupError):
+    """The mesh does not know what was asked for."""
+
+    fault = Fault.CALLER
+    exit_code = 3
+
+
+# -- publishing -----------------------------------------------------------------------------------------------------------
+
+
+class PublishError(MeshError):
+    """A publish was not confirmed."""
+
+
+class NotAccepted(PublishError):
+    """The mesh refused the message; it will not run."""
+
+
+class PublishUnknown(PublishError, TimeoutError):
+    """No answer before the deadline: the message may or may not run. Publishing the same id again is safe."""
+
+    retry = True
+
+
+class MeshBusy(NotAccepted):
+    """The node has no room for more messages now."""
+
+    retry = True
+
+
+# -- results --------------------------------------------------------------------------------------------------------------
+
+
+class ResultTimeout(MeshError, TimeoutError):
+    """The result did not arrive within the timeout; the task goes on."""
+
+    retry = True
+
+
+class TaskError(MeshError):
+    """A task raised an exception whose type is neither a builtin nor registered with the application.
+
+    ``type_name`` is the remote type; ``remote_traceback``, ``node`` and ``worker`` say where it happened.
+    """
+
+    fault = Fault.TASK
+
+    def __init__(self, message: str = "", type_name: str = "", remote_traceback: str = "", node: str = "", worker: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.remote_traceback = remote_traceback
+        self.node = node
+        self.worker = worker
+
+
+class DeliveriesExhausted(TaskError):
+    """The task's worker was lost more often than ``max_deliveries`` allows."""
+
+
+# -- the machine's ----------------------------------------------------------------------------------------------------------
+
+
+class MachineError(MeshError):
+    """Something on this machine has to change first."""
+
+    fault = Fault.MACHINE
+
+
+class PortInUse(MachineError):
+    """Another program listens on the port."""
+
+
+class StateRefused(MachineError):
+    """The state directory can't be used."""
+
+    exit_code = 3
+
+
+class StateLocked(StateRefused):
+    """Another node process uses this state directory."""
+
+    exit_code = 1
+
+
+class StateTooNew(StateRefused):
+    """The state directory was written by a newer version of mesh."""
+
+
+class StateNotOurs(StateRefused):
+    """The state directory belongs to another user, or others can read its secrets."""
+
+
+class StateDamaged(StateRefused):
+    """The state directory is damaged."""
+
+
+class DiskFailed(MachineError):
+    """The disk did not keep what was written; the node stops, as its copies can't be trusted to count (rule R7)."""
+
+
+# -- on the wire --------------------------------------------------------------------------------------------------------------
+
+
+class ProtocolError(MeshError):
+    """A message broke the protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This program tried to send what the protocol does not allow."""
+
+    fault = Fault.MESH
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side sent what the protocol does not allow."""
+
+    fault = Fault.PEER

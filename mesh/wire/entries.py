@@ -1,0 +1,104 @@
+"""The replicated entries: what the mesh remembers, one typed struct for each kind.
+
+Fields are append-only: a new one goes last and has a default, a removed one keeps its place (msgspec, "schema evolution").
+An entry's kind is its tag; numbers are never reused.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+
+class Scope(IntEnum):
+    """Who holds the entries of a journal."""
+
+    BULK = 0
+    """Messages and results: their writer, the coordinator, the deputies."""
+    SHARED = 1
+    """Members, settings, topology: every node."""
+
+
+class Status(IntEnum):
+    """What has become of a task; the names are Celery's, and UNKNOWN is an id that the mesh has never seen."""
+
+    PENDING = 0
+    RECEIVED = 1
+    STARTED = 2
+    RETRY = 3
+    SUCCESS = 4
+    FAILURE = 5
+    REVOKED = 6
+    UNKNOWN = 7
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the task will not run again."""
+        return self in (Status.SUCCESS, Status.FAILURE, Status.REVOKED)
+
+
+class Failure(msgspec.Struct, array_like=True, gc=False):
+    """An exception as data: it is rebuilt only from an allow-list, never by importing what the name says."""
+
+    type_name: str
+    """Module and qualified name, ``builtins.ValueError``."""
+    message: str
+    arguments: bytes = b""
+    """The exception's ``args`` as a body (mesh/wire/bodies.py), empty when they can't be encoded."""
+    traceback: str = ""
+
+
+class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
+    """A task to run. ``body`` is opaque to nodes: only the worker decodes it."""
+
+    id: str
+    queue: str
+    task: str
+    body: bytes
+    attempts: int = 0
+    """Deliveries that were started and lost before this one."""
+    eta_ms: int = 0
+    """Not before this wall-clock instant (milliseconds since 1970), 0 for at once."""
+
+
+class Result(msgspec.Struct, array_like=True, tag=2, gc=False):
+    """How a task ended."""
+
+    id: str
+    status: int
+    body: bytes = b""
+    failure: Failure | None = None
+    node: str = ""
+    worker: str = ""
+    at_ms: int = 0
+    """Wall clock of the coordinator that settled the task, milliseconds since 1970."""
+    origin: str = ""
+    """Id of the node that accepted the task: its clients wait for the result."""
+
+
+class Member(msgspec.Struct, array_like=True, tag=3):
+    """A principal that was let in. The value for one ``id`` with the highest dot stands."""
+
+    id: str
+    name: str
+    key: bytes
+    """Curve25519 public key, 32 bytes."""
+    addresses: list[str]
+    """``host:port`` of the member's door, best first."""
+    durable: bool = True
+    """Runs a node with a disk: counts for majorities and copies. False for guests (clients and workers without a node)."""
+    present: bool = True
+    """False after a polite goodbye, until the member comes back."""
+    at_ms: int = 0
+    """Wall clock of the writer; for display."""
+    version: str = ""
+    never_coordinate: bool = False
+    weight: int = 0
+    revision: int = 0
+    """Rises with each new value for this id, so that the newest wins whoever wrote it."""
+
+
+Entry = Message | Result | Member
+Dot = tuple[bytes, int]
+"""(journal, sequence): the identity of an entry."""

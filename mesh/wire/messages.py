@@ -1,0 +1,339 @@
+"""Every message of the protocol. docs/protocol.md has each with sender, receiver and meaning.
+
+Tags 1-39 travel between nodes, 40-59 between a node and the programs attached to it, 60-69 through the lobby; 15-24 do both.
+Fields and tags are append-only.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from mesh.wire.entries import Entry, Failure, Member, Message, Result
+
+PROTOCOL_VERSION = 1
+
+
+class HeadState(msgspec.Struct, array_like=True, gc=False):
+    """One line of a context: how far the sender has seen a journal."""
+
+    journal: bytes
+    owner: str
+    scope: int
+    upto: int
+    digest: int
+    """Running CRC-32 of the journal's entries up to ``upto`` (rule R2)."""
+
+
+class DotSet(msgspec.Struct, array_like=True):
+    """Dots of one journal as inclusive ranges: [first, last, first, last, ...], ascending."""
+
+    journal: bytes
+    ranges: list[int]
+
+
+class Append(msgspec.Struct, array_like=True):
+    """All live entries of a journal with base < sequence <= upto; what is missing between has been settled."""
+
+    journal: bytes
+    owner: str
+    scope: int
+    base: int
+    upto: int
+    digest: int
+    entries: list[Entry]
+    sequences: list[int] = []
+    """One for each entry; empty when the entries are contiguous from base + 1."""
+
+
+# -- between nodes ---------------------------------------------------------------------------------------------------------
+
+
+class Heartbeat(msgspec.Struct, array_like=True, tag=1, gc=False):
+    term: int
+    coordinator: str
+    """The node that the sender follows, or itself; empty for none."""
+    hears_you: bool
+    complete: bool
+    """The sender holds a full copy: it is the coordinator or a caught-up deputy."""
+    weight: int
+    never_coordinate: bool
+    up_ms: int
+    wall_ms: int
+    asleep: bool = False
+    """The sender woke a short while ago and does not stand for election (R14)."""
+    authority: bool = False
+    """The sender is the coordinator and may dispatch."""
+
+
+class Goodbye(msgspec.Struct, array_like=True, tag=2):
+    """The sender leaves politely."""
+
+
+class PreVote(msgspec.Struct, array_like=True, tag=3):
+    term: int
+
+
+class PreVoted(msgspec.Struct, array_like=True, tag=4):
+    term: int
+    granted: bool
+
+
+class Vote(msgspec.Struct, array_like=True, tag=5):
+    term: int
+
+
+class Voted(msgspec.Struct, array_like=True, tag=6):
+    term: int
+    granted: bool
+
+
+class Reign(msgspec.Struct, array_like=True, tag=7):
+    """The sender coordinates in this term; the receiver shall report."""
+
+    term: int
+
+
+class Report(msgspec.Struct, array_like=True, tag=8):
+    """What the sender holds, for the coordinator to reconcile with."""
+
+    term: int
+    heads: list[HeadState]
+    live: list[DotSet]
+    workers: list[str]
+    """Workers attached to the sender; an Offer of each follows."""
+
+
+class Welcome(msgspec.Struct, array_like=True, tag=9):
+    """The coordinator's context: the receiver streams what it has beyond it, then CaughtUp."""
+
+    term: int
+    heads: list[HeadState]
+
+
+class Replicate(msgspec.Struct, array_like=True, tag=10):
+    """The next batch of a stream of entries and settlements; applied as one transaction."""
+
+    term: int
+    number: int
+    appends: list[Append]
+    settled: list[DotSet]
+    leases: list[tuple[str, str]] = []
+    """(message id, worker id) delivered since the last batch: what a deputy must know to not run it again."""
+    complete: bool = False
+    """With this batch the receiver has all that it was to get."""
+    deputies: list[str] = []
+    """Ids of the nodes that hold, or are getting, a full copy beside the coordinator."""
+
+
+class Replicated(msgspec.Struct, array_like=True, tag=11):
+    """The receiver has fsynced every batch up to ``number``."""
+
+    term: int
+    number: int
+
+
+class Release(msgspec.Struct, array_like=True, tag=12):
+    """Coordinator and deputies cover all that the receiver holds for others; it may drop that (R18b)."""
+
+    term: int
+
+
+class Reset(msgspec.Struct, array_like=True, tag=13):
+    """Messages of this channel were lost on the way; the receiver starts a new one."""
+
+    incarnation: bytes
+    epoch: int
+
+
+class Abdicate(msgspec.Struct, array_like=True, tag=14):
+    """The coordinator leaves; the receiver, its deputy, stands for election at once."""
+
+    term: int
+
+
+# -- between nodes, and between a node and its workers and clients ----------------------------------------------------------
+
+
+class Offer(msgspec.Struct, array_like=True, tag=15):
+    """What a worker consumes and how much it will take."""
+
+    worker: str
+    name: str
+    queues: list[str]
+    tasks: list[str]
+    slots: int
+    capacity: int
+    """Most messages that the worker wants to hold, running or ready; at least ``slots`` unless it drains (0)."""
+    active: list[str] | None = None
+    """Ids that the worker holds, its outbox included, when this is a full report; None when only the rest has changed."""
+    pid: int = 0
+
+
+class WorkerGone(msgspec.Struct, array_like=True, tag=16):
+    worker: str
+
+
+class Delivery(msgspec.Struct, array_like=True, gc=False):
+    id: str
+    task: str
+    body: bytes
+    attempt: int
+    queue: str
+
+
+class Deliver(msgspec.Struct, array_like=True, tag=17):
+    worker: str
+    deliveries: list[Delivery]
+
+
+class OutcomeKind(IntEnum):
+    """How a delivery ended."""
+
+    DONE = 0
+    """The task returned or raised."""
+    RETURNED = 1
+    """Not started; the worker gives it back."""
+    LOST = 2
+    """The slot died while it ran."""
+
+
+class Outcome(msgspec.Struct, array_like=True, gc=False):
+    id: str
+    kind: int = OutcomeKind.DONE
+    status: int = 4
+    body: bytes = b""
+    failure: Failure | None = None
+
+
+class Outcomes(msgspec.Struct, array_like=True, tag=18):
+    worker: str
+    capacity: int
+    outcomes: list[Outcome]
+
+
+class OutcomesKept(msgspec.Struct, array_like=True, tag=19):
+    """The settlements have their copies: the worker clears its outbox of these ids."""
+
+    worker: str
+    ids: list[str]
+
+
+class Watch(msgspec.Struct, array_like=True, tag=20):
+    """The sender wants the results of these ids, now or when they come."""
+
+    ids: list[str]
+
+
+class Results(msgspec.Struct, array_like=True, tag=21):
+    """Terminal results, and for a Watch the states of ids that have none yet."""
+
+    results: list[Result]
+    states: list[tuple[str, int]] = []
+
+
+class Query(msgspec.Struct, array_like=True, tag=22):
+    """A question about the mesh: ``what`` is ``status`` or another name of docs/protocol.md."""
+
+    number: int
+    what: str
+    argument: str = ""
+
+
+class Answer(msgspec.Struct, array_like=True, tag=23):
+    number: int
+    body: bytes
+    """JSON."""
+    error: str = ""
+
+
+class NewCoordinator(msgspec.Struct, array_like=True, tag=24):
+    """Another coordinator reigns: a worker answers with a full Offer and its whole outbox, a client watches again."""
+
+    name: str
+    term: int
+
+
+# -- between a node and the programs attached to it --------------------------------------------------------------------------
+
+
+class Attach(msgspec.Struct, array_like=True, tag=40):
+    """First message of a client (``kind`` "client") or worker ("worker")."""
+
+    kind: str
+    name: str
+    pid: int
+    protocol: int = PROTOCOL_VERSION
+
+
+class Attached(msgspec.Struct, array_like=True, tag=41):
+    mesh: str
+    mesh_id: str
+    node: str
+    node_id: str
+    coordinator: str
+    """Name of the coordinator, empty while there is none."""
+    members: list[Member] = []
+    """For finding another node when this one is gone."""
+    max_body_bytes: int = 1 << 20
+
+
+class Refused(msgspec.Struct, array_like=True, tag=42):
+    code: str
+    text: str
+
+
+class Submit(msgspec.Struct, array_like=True, tag=43):
+    number: int
+    messages: list[Message]
+
+
+class Confirm(msgspec.Struct, array_like=True, tag=44):
+    number: int
+    copies: int
+    """Fsynced copies that exist; 0 when the messages were not accepted."""
+    error: str = ""
+    warnings: list[str] = []
+    """Queues among the messages' that no live worker consumes."""
+
+
+class Ping(msgspec.Struct, array_like=True, tag=45):
+    pass
+
+
+class Pong(msgspec.Struct, array_like=True, tag=46):
+    pass
+
+
+class Detach(msgspec.Struct, array_like=True, tag=47):
+    """A client or worker leaves politely; a worker has given back or finished all that it held."""
+
+
+class Leaving(msgspec.Struct, array_like=True, tag=48):
+    """The node stops: attach to another."""
+
+
+# -- through the lobby --------------------------------------------------------------------------------------------------------
+
+
+class Knock(msgspec.Struct, array_like=True, tag=60):
+    """Asks to be let in. The transport has proved that the sender holds the fleet secret and ``key``."""
+
+    member: Member
+    protocol: int = PROTOCOL_VERSION
+
+
+class Admitted(msgspec.Struct, array_like=True, tag=61):
+    mesh: str
+    mesh_id: str
+    members: list[Member]
+
+
+PeerMessage = (
+    Heartbeat | Goodbye | PreVote | PreVoted | Vote | Voted | Reign | Report | Welcome | Replicate | Replicated | Release | Reset | Abdicate
+    | Offer | WorkerGone | Deliver | Outcomes | OutcomesKept | Watch | Results | Query | Answer
+)
+SessionRequest = Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query
+SessionReply = Attached | Refused | Confirm | Pong | Leaving | Deliver | OutcomesKept | Results | Answer | NewCoordinator
+LobbyMessage = Knock | Admitted | Refused
