@@ -36,7 +36,9 @@ class Settings:
     takeover_patience_s: float = _setting(
         10.0, "how long a vanished machine may come back before the others dispatch its work without a majority", low=0, high=3600
     )
-    reconcile_timeout_s: float = _setting(2.0, "longest wait for the reports of reachable members at the start of a reign", low=0.1, high=60)
+    reconcile_timeout_s: float = _setting(
+        2.0, "longest wait for the reports of reachable members at the start of a reign", low=0.1, high=60
+    )
     copies: int = _setting(2, "fsynced copies that a confirm waits for, as far as so many durable members are admitted", low=1, high=7)
     short_copies_after_s: float = _setting(
         1.0, "how long fewer reachable disks than `copies` delay a confirm before it is given with what there is", low=0, high=60
@@ -57,7 +59,9 @@ class Settings:
     )
     link_window_bytes: int = _setting(16 << 20, "unacknowledged bytes to a follower before it has to catch up by state (R15)", low=1 << 16)
     replicate_batch_bytes: int = _setting(1 << 20, "largest single batch of replicated entries", low=1 << 12)
-    prefetch_target_s: float = _setting(0.05, "work, in seconds, that a worker holds ready for short tasks beyond its free slots", low=0, high=10)
+    prefetch_target_s: float = _setting(
+        0.05, "work, in seconds, that a worker holds ready for short tasks beyond its free slots", low=0, high=10
+    )
     max_prefetch: int = _setting(1024, "most tasks that a worker holds, however short they are", low=1, high=65_536)
     discovery_timeout_s: float = _setting(5.0, "how long a client or worker looks for a node", low=0.1, high=600)
 
@@ -65,7 +69,9 @@ class Settings:
         for item in dataclasses.fields(self):
             check(item, getattr(self, item.name))
         if self.authority_timeout_s >= self.heartbeat_timeout_s:
-            raise InvalidSetting("authority_timeout_s must be below heartbeat_timeout_s: the old coordinator has to stop before a new one starts")
+            raise InvalidSetting(
+                "authority_timeout_s must be below heartbeat_timeout_s: the old coordinator has to stop before a new one starts"
+            )
         if self.heartbeat_interval_s * 2 > self.heartbeat_timeout_s:
             raise InvalidSetting("heartbeat_timeout_s must be at least twice heartbeat_interval_s")
 

@@ -331,8 +331,29 @@ class Admitted(msgspec.Struct, array_like=True, tag=61):
 
 
 PeerMessage = (
-    Heartbeat | Goodbye | PreVote | PreVoted | Vote | Voted | Reign | Report | Welcome | Replicate | Replicated | Release | Reset | Abdicate
-    | Offer | WorkerGone | Deliver | Outcomes | OutcomesKept | Watch | Results | Query | Answer
+    Heartbeat
+    | Goodbye
+    | PreVote
+    | PreVoted
+    | Vote
+    | Voted
+    | Reign
+    | Report
+    | Welcome
+    | Replicate
+    | Replicated
+    | Release
+    | Reset
+    | Abdicate
+    | Offer
+    | WorkerGone
+    | Deliver
+    | Outcomes
+    | OutcomesKept
+    | Watch
+    | Results
+    | Query
+    | Answer
 )
 SessionRequest = Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query
 SessionReply = Attached | Refused | Confirm | Pong | Leaving | Deliver | OutcomesKept | Results | Answer | NewCoordinator
