@@ -73,8 +73,6 @@ class Result(msgspec.Struct, array_like=True, tag=2, gc=False):
     worker: str = ""
     at_ms: int = 0
     """Wall clock of the coordinator that settled the task, milliseconds since 1970."""
-    origin: str = ""
-    """Id of the node that accepted the task: its clients wait for the result."""
 
 
 class Member(msgspec.Struct, array_like=True, tag=3):

@@ -1,6 +1,6 @@
 """Every message of the protocol. docs/protocol.md has each with sender, receiver and meaning.
 
-Tags 1-39 travel between nodes, 40-59 between a node and the programs attached to it, 60-69 through the lobby; 15-24 do both.
+Tags 1-39 travel between nodes, 40-59 between a node and the programs attached to it, 60-69 through the lobby; 15-26 do both.
 Fields and tags are append-only.
 """
 
@@ -169,6 +169,8 @@ class Offer(msgspec.Struct, array_like=True, tag=15):
     active: list[str] | None = None
     """Ids that the worker holds, its outbox included, when this is a full report; None when only the rest has changed."""
     pid: int = 0
+    generation: int = 0
+    """Counts the worker's attachments: what was delivered to an earlier one and is not in ``active`` was lost on the way."""
 
 
 class WorkerGone(msgspec.Struct, array_like=True, tag=16):
@@ -253,6 +255,19 @@ class NewCoordinator(msgspec.Struct, array_like=True, tag=24):
 
     name: str
     term: int
+
+
+class Notice(msgspec.Struct, array_like=True, tag=25):
+    """For a worker's log: something about its queues that a person should know."""
+
+    worker: str
+    text: str
+
+
+class Consumers(msgspec.Struct, array_like=True, tag=26):
+    """The queues that live workers consume, whenever that changes: nodes warn publishers about other queues."""
+
+    queues: list[str]
 
 
 # -- between a node and the programs attached to it --------------------------------------------------------------------------
@@ -354,7 +369,9 @@ PeerMessage = (
     | Results
     | Query
     | Answer
+    | Notice
+    | Consumers
 )
 SessionRequest = Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query
-SessionReply = Attached | Refused | Confirm | Pong | Leaving | Deliver | OutcomesKept | Results | Answer | NewCoordinator
+SessionReply = Attached | Refused | Confirm | Pong | Leaving | Deliver | OutcomesKept | Results | Answer | NewCoordinator | Notice
 LobbyMessage = Knock | Admitted | Refused

@@ -1,0 +1,230 @@
+"""The replicated state of one node: live entries by journal, and the context (DESIGN 4).
+
+An optimised observed-remove set (Bieniusa et al., "An Optimized Conflict-free Replicated Set", 2012): no tombstones; a dot that the
+context covers and that is not live has been settled.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+from mesh.core.effects import Restored
+from mesh.core.turn import Turn
+from mesh.errors import RemoteProtocolError
+from mesh.wire.entries import Entry, Scope
+from mesh.wire.frames import decode_entry, encode
+from mesh.wire.messages import Append, DotSet, HeadState
+
+Listener = Callable[["Journal", int, Entry], None]
+
+
+class Journal:
+    """What this node knows of one journal: how far it has come, and its live entries by sequence."""
+
+    __slots__ = ("digest", "live", "name", "owner", "scope", "upto")
+
+    def __init__(self, name: bytes, owner: str, scope: int, upto: int = 0, digest: int = 0) -> None:
+        self.name = name
+        self.owner = owner
+        self.scope = scope
+        self.upto = upto
+        self.digest = digest
+        self.live: dict[int, Entry] = {}
+
+    def head(self) -> HeadState:
+        """The journal's line of the context."""
+        return HeadState(self.name, self.owner, self.scope, self.upto, self.digest)
+
+    def live_dots(self) -> DotSet:
+        """The live sequences as ranges."""
+        return DotSet(self.name, to_ranges(sorted(self.live)))
+
+
+class Replica:
+    """All journals that this node holds. Changes go to the turn's transaction and to the listeners."""
+
+    def __init__(self, turn: Turn, owner: str, bulk_journal: bytes, shared_journal: bytes) -> None:
+        self._turn = turn
+        self.journals: dict[bytes, Journal] = {}
+        self._own = {
+            Scope.BULK: Journal(bulk_journal, owner, Scope.BULK),
+            Scope.SHARED: Journal(shared_journal, owner, Scope.SHARED),
+        }
+        for journal in self._own.values():
+            self.journals[journal.name] = journal
+        self.on_added: list[Listener] = []
+        self.on_settled: list[Listener] = []
+        self.forks: set[bytes] = set()
+        """Journals of which two contents were seen (R2): never copied further."""
+
+    def restore(self, restored: Restored) -> None:
+        """Load what a former process of this node had on disk; no listeners are called."""
+        for head in restored.heads:
+            self.journals[head.journal] = Journal(head.journal, head.owner, head.scope, head.upto, head.digest)
+        for name, sequence, blob in restored.entries:
+            self.journals[name].live[sequence] = decode_entry(blob)
+
+    # -- changes ------------------------------------------------------------------------------------------------------------------
+
+    def write(self, entry: Entry, scope: Scope = Scope.BULK) -> tuple[Journal, int]:
+        """Write a new entry to the own journal of that scope; returns its dot."""
+        journal = self._own[scope]
+        sequence = journal.upto = journal.upto + 1
+        blob = encode(entry)
+        journal.digest = zlib.crc32(blob, journal.digest)
+        journal.live[sequence] = entry
+        self._turn.write(journal.name, sequence, blob)
+        self._turn.move_head(journal.head())
+        for listener in self.on_added:
+            listener(journal, sequence, entry)
+        return journal, sequence
+
+    def write_many(self, entries: Iterable[Entry]) -> tuple[Journal, int]:
+        """Write bulk entries; returns the journal and the last sequence."""
+        journal = self._own[Scope.BULK]
+        sequence, digest, name, live = journal.upto, journal.digest, journal.name, journal.live
+        turn_write, crc32, listeners = self._turn.write, zlib.crc32, self.on_added
+        for entry in entries:
+            sequence += 1
+            blob = encode(entry)
+            digest = crc32(blob, digest)
+            live[sequence] = entry
+            turn_write(name, sequence, blob)
+            for listener in listeners:
+                listener(journal, sequence, entry)
+        journal.upto, journal.digest = sequence, digest
+        self._turn.move_head(journal.head())
+        return journal, sequence
+
+    def settle(self, journal: Journal, sequence: int) -> bool:
+        """Remove an entry for good; False when it was not live."""
+        entry = journal.live.pop(sequence, None)
+        if entry is None:
+            return False
+        self._turn.settle(journal.name, sequence)
+        for listener in self.on_settled:
+            listener(journal, sequence, entry)
+        return True
+
+    def apply(self, append: Append) -> None:
+        """Take over a stretch of a journal. Idempotent.
+
+        Raises RemoteProtocolError when the stretch does not join on to what is known (R2): nothing is changed then.
+        """
+        journal = self.journals.get(append.journal)
+        if journal is None:
+            journal = Journal(append.journal, append.owner, append.scope)
+        if append.base > journal.upto:
+            raise RemoteProtocolError(f"a gap in journal {append.journal.hex()[:8]}: have {journal.upto}, got from {append.base}")
+        if append.upto <= journal.upto or append.journal in self.forks:
+            self._notice_fork(journal, append.upto, append.digest)
+            return
+        sequences = append.sequences or range(append.base + 1, append.base + 1 + len(append.entries))
+        if len(sequences) != len(append.entries) or (append.sequences and append.sequences[-1] > append.upto):
+            raise RemoteProtocolError("an append whose sequences do not fit its entries")
+        known = journal.upto
+        self.journals[journal.name] = journal
+        journal.upto, journal.digest = append.upto, append.digest
+        self._turn.move_head(journal.head())
+        for sequence, entry in zip(sequences, append.entries, strict=True):
+            if sequence > known:
+                journal.live[sequence] = entry
+                self._turn.write(journal.name, sequence, encode(entry))
+                for listener in self.on_added:
+                    listener(journal, sequence, entry)
+
+    def settle_dots(self, dots: DotSet) -> None:
+        """Settle all live entries among the dots."""
+        journal = self.journals.get(dots.journal)
+        if journal is not None:
+            for sequence in from_ranges(dots.ranges, journal.live):
+                self.settle(journal, sequence)
+
+    def drop_foreign(self) -> None:
+        """Forget bulk journals of other nodes: entries and context in one transaction (R18b)."""
+        own = self._own[Scope.BULK].owner
+        for journal in list(self.journals.values()):
+            if journal.scope == Scope.BULK and journal.owner != own:
+                del self.journals[journal.name]
+                self._turn.drop(journal.name)
+
+    # -- reconciliation -----------------------------------------------------------------------------------------------------------
+
+    def heads(self) -> list[HeadState]:
+        """The whole context."""
+        return [journal.head() for journal in self.journals.values()]
+
+    def compare(self, head: HeadState, theirs: DotSet | None) -> tuple[list[int], list[int]]:
+        """Compare one journal with a peer that holds it whole up to ``head.upto``.
+
+        Returns (settled there: live here and covered there but not live there; settled here: the reverse).
+        """
+        journal = self.journals.get(head.journal)
+        if journal is None:
+            return [], []
+        if self._notice_fork(journal, head.upto, head.digest):
+            return [], []
+        their_live = set(expand(theirs.ranges, limit=journal.upto)) if theirs is not None else set()
+        settled_there = [sequence for sequence in journal.live if sequence <= head.upto and sequence not in their_live]
+        settled_here = [sequence for sequence in sorted(their_live) if sequence not in journal.live]
+        return settled_there, settled_here
+
+    def cut(self, journal: Journal, base: int, budget_bytes: int) -> tuple[Append, int]:
+        """Live entries after ``base``, at most about ``budget_bytes`` of them; returns the append and its estimated size."""
+        sequences: list[int] = []
+        entries: list[Entry] = []
+        size, upto = 0, journal.upto
+        live = journal.live
+        span = upto - base
+        candidates: Iterable[int] = range(base + 1, upto + 1) if span <= 2 * len(live) else sorted(s for s in live if s > base)
+        for sequence in candidates:
+            entry = live.get(sequence)
+            if entry is None:
+                continue
+            if size >= budget_bytes:
+                upto = sequence - 1
+                break
+            sequences.append(sequence)
+            entries.append(entry)
+            size += 120 + len(getattr(entry, "body", b""))
+        digest = journal.digest if upto == journal.upto else 0
+        contiguous = len(entries) == upto - base
+        append = Append(
+            journal.name, journal.owner, journal.scope, base, upto, digest, entries, [] if contiguous else sequences
+        )
+        return append, size + 60
+
+    def _notice_fork(self, journal: Journal, upto: int, digest: int) -> bool:
+        """Whether the same stretch has two contents (R2). A digest of 0 says nothing."""
+        if upto == journal.upto and digest and journal.digest and digest != journal.digest:
+            self.forks.add(journal.name)
+        return journal.name in self.forks
+
+
+def to_ranges(ascending: Iterable[int]) -> list[int]:
+    """[1, 2, 3, 7] as [1, 3, 7, 7]."""
+    ranges: list[int] = []
+    for number in ascending:
+        if ranges and ranges[-1] == number - 1:
+            ranges[-1] = number
+        else:
+            ranges += (number, number)
+    return ranges
+
+
+def expand(ranges: list[int], limit: int) -> Iterator[int]:
+    """The numbers of the ranges that are at most ``limit``."""
+    for first, last in zip(ranges[::2], ranges[1::2], strict=True):
+        yield from range(first, min(last, limit) + 1)
+
+
+def from_ranges(ranges: list[int], live: dict[int, Entry]) -> list[int]:
+    """The keys of ``live`` within the ranges, without walking a range that is longer than the table."""
+    found: list[int] = []
+    for first, last in zip(ranges[::2], ranges[1::2], strict=True):
+        if last - first < len(live):
+            found += [sequence for sequence in range(first, last + 1) if sequence in live]
+        else:
+            found += [sequence for sequence in live if first <= sequence <= last]
+    return found

@@ -1,0 +1,85 @@
+"""Every state machine of the core, each as one table. A transition that is not in its table is a bug and raises."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from mesh.errors import LocalProtocolError
+
+
+class Role(IntEnum):
+    """What a node is in the election (after Raft's roles, with the reconciliation before a reign made explicit, R9)."""
+
+    FOLLOWER = 0
+    """Follows a coordinator, or waits for one."""
+    CANDIDATE = 1
+    """Asks whether it would be elected (pre-vote; Ongaro's thesis, 9.6)."""
+    ELECTING = 2
+    """Has raised its term and asks for votes."""
+    RECONCILING = 3
+    """Elected; collects the reports of all reachable members before it dispatches."""
+    REIGNING = 4
+    """The coordinator."""
+
+
+class RoleEvent(IntEnum):
+    """What moves a node from one role to another."""
+
+    STAND = 0
+    """No coordinator is heard and it is this node's turn."""
+    PRE_VOTES_WON = 1
+    VOTES_WON = 2
+    RECONCILED = 3
+    ROUND_LOST = 4
+    """The round timed out or was refused."""
+    YIELD = 5
+    """A higher term or another coordinator was heard, or this node stalled or leaves."""
+
+
+ROLE_TRANSITIONS: dict[Role, dict[RoleEvent, Role]] = {
+    Role.FOLLOWER: {RoleEvent.STAND: Role.CANDIDATE, RoleEvent.YIELD: Role.FOLLOWER},
+    Role.CANDIDATE: {RoleEvent.PRE_VOTES_WON: Role.ELECTING, RoleEvent.ROUND_LOST: Role.FOLLOWER, RoleEvent.YIELD: Role.FOLLOWER},
+    Role.ELECTING: {RoleEvent.VOTES_WON: Role.RECONCILING, RoleEvent.ROUND_LOST: Role.FOLLOWER, RoleEvent.YIELD: Role.FOLLOWER},
+    Role.RECONCILING: {RoleEvent.RECONCILED: Role.REIGNING, RoleEvent.YIELD: Role.FOLLOWER},
+    Role.REIGNING: {RoleEvent.YIELD: Role.FOLLOWER},
+}
+
+
+class RecordState(IntEnum):
+    """What the coordinator does with a live message."""
+
+    DELAYED = 0
+    READY = 1
+    LEASED = 2
+    SETTLED = 3
+
+
+class RecordEvent(IntEnum):
+    """What moves a message from one state to another."""
+
+    DUE = 0
+    DELIVERED = 1
+    GIVEN_BACK = 2
+    """The worker did not start it."""
+    ENDED = 3
+    """It finished, was superseded or was settled elsewhere."""
+
+
+RECORD_TRANSITIONS: dict[RecordState, dict[RecordEvent, RecordState]] = {
+    RecordState.DELAYED: {
+        RecordEvent.DUE: RecordState.READY,
+        RecordEvent.DELIVERED: RecordState.LEASED,  # a worker reports that it holds it
+        RecordEvent.ENDED: RecordState.SETTLED,
+    },
+    RecordState.READY: {RecordEvent.DELIVERED: RecordState.LEASED, RecordEvent.ENDED: RecordState.SETTLED},
+    RecordState.LEASED: {RecordEvent.GIVEN_BACK: RecordState.READY, RecordEvent.ENDED: RecordState.SETTLED},
+    RecordState.SETTLED: {},
+}
+
+
+def next_role(role: Role, event: RoleEvent) -> Role:
+    """The role after an event. Raises LocalProtocolError when the table has no such transition."""
+    try:
+        return ROLE_TRANSITIONS[role][event]
+    except KeyError:
+        raise LocalProtocolError(f"no transition from {role.name} by {event.name}") from None
