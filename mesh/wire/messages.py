@@ -82,6 +82,8 @@ class PreVoted(msgspec.Struct, array_like=True, tag=4):
 
 class Vote(msgspec.Struct, array_like=True, tag=5):
     term: int
+    handover: bool = False
+    """The last coordinator asked the sender to take over: hearing it is no reason to refuse."""
 
 
 class Voted(msgspec.Struct, array_like=True, tag=6):
@@ -103,6 +105,8 @@ class Report(msgspec.Struct, array_like=True, tag=8):
     live: list[DotSet]
     workers: list[str]
     """Workers attached to the sender; an Offer of each follows."""
+    number: int = 0
+    """Counts the sender's reports; the Welcome repeats it."""
 
 
 class Welcome(msgspec.Struct, array_like=True, tag=9):
@@ -110,6 +114,8 @@ class Welcome(msgspec.Struct, array_like=True, tag=9):
 
     term: int
     heads: list[HeadState]
+    number: int = 0
+    """The report that this answers."""
 
 
 class Replicate(msgspec.Struct, array_like=True, tag=10):

@@ -1,0 +1,88 @@
+"""Queues of live messages at the coordinator: by task name within a queue, oldest first."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+
+from mesh.core.cluster.replica import Journal
+from mesh.core.states import RECORD_TRANSITIONS, RecordEvent, RecordState
+from mesh.errors import LocalProtocolError
+from mesh.wire.entries import Message
+
+
+class Record:
+    """A live message and what the coordinator does with it."""
+
+    __slots__ = ("journal", "message", "order", "sequence", "state", "worker")
+
+    def __init__(self, message: Message, journal: Journal, sequence: int, order: int) -> None:
+        self.message = message
+        self.journal = journal
+        self.sequence = sequence
+        self.order = order
+        """Arrival at this coordinator: the order within a queue."""
+        self.state = RecordState.READY
+        self.worker = ""
+        """The worker that holds the lease while LEASED."""
+
+    def move(self, event: RecordEvent) -> None:
+        """Follow the table. Raises LocalProtocolError when it has no such transition."""
+        try:
+            self.state = RECORD_TRANSITIONS[self.state][event]
+        except KeyError:
+            raise LocalProtocolError(f"message {self.message.id}: no transition from {self.state.name} by {event.name}") from None
+
+
+class Queue:
+    """Ready messages of one queue in lanes, one for each task name, as not every worker can run every task."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lanes: dict[str, deque[Record]] = {}
+        self.ready = 0
+        self.delayed = 0
+        self.leased = 0
+
+    def push(self, record: Record) -> None:
+        """Append a READY record."""
+        lane = self.lanes.get(record.message.task)
+        if lane is None:
+            lane = self.lanes[record.message.task] = deque()
+        lane.append(record)
+        self.ready += 1
+
+    def push_back(self, record: Record) -> None:
+        """Return a READY record to the front of its lane, where it came from."""
+        self.lanes.setdefault(record.message.task, deque()).appendleft(record)
+        self.ready += 1
+
+    def take(self, tasks: Collection[str], limit: int) -> list[Record]:
+        """Up to ``limit`` READY records that a worker with these tasks can run, oldest first."""
+        taken: list[Record] = []
+        lanes = [lane for name, lane in self.lanes.items() if name in tasks and lane]
+        while lanes and len(taken) < limit:
+            lane = lanes[0] if len(lanes) == 1 else min(lanes, key=lambda lane: lane[0].order)
+            record = lane.popleft()
+            if record.state is RecordState.READY:  # settled ones stay in their lane until they come up
+                taken.append(record)
+            if not lane:
+                lanes.remove(lane)
+        self.ready -= len(taken)
+        if not self.ready:
+            self.lanes = {name: lane for name, lane in self.lanes.items() if lane}
+        return taken
+
+    def tasks_waiting(self) -> list[str]:
+        """Names of tasks with a READY record."""
+        return [name for name, lane in self.lanes.items() if any(record.state is RecordState.READY for record in lane)]
+
+    @property
+    def unsettled(self) -> int:
+        """Messages that a worker holds."""
+        return self.leased
+
+    @property
+    def empty(self) -> bool:
+        """Whether the queue holds nothing at all."""
+        return not (self.ready or self.delayed or self.leased)

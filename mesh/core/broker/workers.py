@@ -1,0 +1,52 @@
+"""The workers that the coordinator knows, what they offer, and the leases that they hold."""
+
+from __future__ import annotations
+
+from mesh.core.broker.queues import Record
+from mesh.wire.messages import Offer
+
+
+class WorkerState:
+    """One worker as the coordinator sees it."""
+
+    __slots__ = ("capacity", "generation", "id", "leases", "name", "node", "orphaned_at", "pid", "queues", "slots", "synced", "tasks", "turn")
+
+    def __init__(self, id: str, node: str) -> None:
+        self.id = id
+        self.node = node
+        """The node that it is attached to."""
+        self.name = ""
+        self.pid = 0
+        self.queues: list[str] = []
+        self.tasks: frozenset[str] = frozenset()
+        self.slots = 0
+        self.capacity = 0
+        self.generation = 0
+        self.leases: dict[str, Record] = {}
+        self.synced = False
+        """Its full Offer has come since its node last reported: what it holds is known, so it may be given more."""
+        self.orphaned_at: float | None = None
+        """When its node was lost; its leases stay valid for a while, as it may attach to another node."""
+        self.turn = 0
+        """Which of its queues is asked first next time."""
+
+    def update(self, node: str, offer: Offer) -> None:
+        """Take over what the worker says of itself."""
+        self.node = node
+        self.name = offer.name
+        self.pid = offer.pid
+        self.queues = offer.queues
+        self.tasks = frozenset(offer.tasks)
+        self.slots = offer.slots
+        self.capacity = offer.capacity
+        self.orphaned_at = None
+
+    @property
+    def free_slots(self) -> int:
+        """Slots without a lease."""
+        return min(self.slots, self.capacity) - len(self.leases)
+
+    @property
+    def room(self) -> int:
+        """How many more messages it wants to hold, its margin for short tasks included."""
+        return self.capacity - len(self.leases)

@@ -1,0 +1,276 @@
+"""Who coordinates: Raft's discipline (durable terms and votes, pre-vote) over the peers that are reachable.
+
+Unlike in Raft a coordinator needs no majority to exist, only to dispatch: a minority elects one that accepts and keeps messages
+(DESIGN 5, R11). Entries merge, so completeness decides who stands first, not who may win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh.config import Settings
+from mesh.core.cluster.membership import SLEEP_PENALTY_S, Membership
+from mesh.core.effects import Identity
+from mesh.core.states import Role, RoleEvent, next_role
+from mesh.core.turn import Turn
+from mesh.wire.messages import Heartbeat, PeerMessage, PreVote, PreVoted, Vote, Voted
+
+STAGGER_S = 0.15
+"""Head start of each rank over the next, so that the best candidate is alone in the field (Raft randomises; ranks are quicker)."""
+ROUND_TIMEOUT_S = 0.4
+"""A round of votes that takes longer is lost."""
+SLEEP_PENALTY_MAX_S = 3600.0
+STABILITY_BUCKET_MS = 5_000
+"""Uptimes this close count as equal, as peers' uptimes are known only to a heartbeat."""
+
+
+class Election:
+    """This node's role, term and vote, and the coordinator that it follows."""
+
+    def __init__(
+        self,
+        me: Identity,
+        membership: Membership,
+        turn: Turn,
+        settings: Settings,
+        *,
+        on_elected: Callable[[], None],
+        on_yield: Callable[[], None],
+        on_follow: Callable[[], None],
+        is_complete: Callable[[], bool],
+    ) -> None:
+        self._me = me
+        self._membership = membership
+        self._turn = turn
+        self._settings = settings
+        self._on_elected = on_elected
+        self._on_yield = on_yield
+        self._on_follow = on_follow
+        self._is_complete = is_complete
+        self.role = Role.FOLLOWER
+        self.term = 0
+        self.voted_for = ""
+        self.coordinator = ""
+        self.leaving = False
+        self.started_at = 0.0
+        self.elections = 0
+        """Rounds of votes that this node has begun; a figure for status and tests."""
+        self._votes: set[str] = set()
+        self._round_began_at = 0.0
+        self._leaderless_since: float | None = None
+        self._asleep_until = 0.0
+        self._sleep_penalty_s = SLEEP_PENALTY_S
+
+    # -- questions --------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Monotonic time of this turn, seconds."""
+        return self._membership.now
+
+    @property
+    def is_coordinator(self) -> bool:
+        """Whether this node is elected, reconciling or reigning."""
+        return self.role >= Role.RECONCILING
+
+    def hears_coordinator(self) -> bool:
+        """Whether this node is, or is alive both ways with, the coordinator that it follows."""
+        return self.is_coordinator or (self.coordinator != "" and self._membership.is_reachable(self.coordinator))
+
+    def asleep(self) -> bool:
+        """Whether this node woke so recently that it shall not be elected (R14)."""
+        return self.now < self._asleep_until
+
+    def up_ms(self) -> int:
+        """Age of this process in milliseconds."""
+        return int((self.now - self.started_at) * 1000)
+
+    # -- time -----------------------------------------------------------------------------------------------------------------------------
+
+    def restore(self, term: int, voted_for: str) -> None:
+        """Take over the durable term and vote of a former process."""
+        self.term, self.voted_for = term, voted_for
+
+    def tick(self) -> None:
+        """Stand for election when it is this node's turn; give up rounds that take too long."""
+        if self.role in (Role.CANDIDATE, Role.ELECTING):
+            if self.now - self._round_began_at > ROUND_TIMEOUT_S:
+                self._lose_round()
+        elif self.role == Role.FOLLOWER:
+            if self.hears_coordinator():
+                self._leaderless_since = None
+            elif self._leaderless_since is None:
+                self._leaderless_since = self.now
+                self.coordinator = ""
+            if self._may_stand():
+                self._stand()
+
+    def woke_up(self, gap_s: float) -> None:
+        """The process was not running for a while: step down, say so, and prove oneself anew (R12, R14)."""
+        if len(self._membership.admitted()) > 1 and self.role != Role.FOLLOWER:
+            self.yield_()
+        if gap_s > self._settings.heartbeat_timeout_s:
+            if self._asleep_until and self.now - self._asleep_until < self._sleep_penalty_s:
+                self._sleep_penalty_s = min(2 * self._sleep_penalty_s, SLEEP_PENALTY_MAX_S)
+            self._asleep_until = self.now + self._sleep_penalty_s
+
+    # -- rounds -----------------------------------------------------------------------------------------------------------------------------
+
+    def _may_stand(self) -> bool:
+        if self._leaderless_since is None or self._me.never_coordinate or self.leaving:
+            return False
+        timeout_s = self._settings.heartbeat_timeout_s
+        if self.now - self.started_at < timeout_s and not self._membership.has_authority_now():
+            return False  # peers may be about to answer: a node that sees nobody is not a mesh of one
+        return self.now - self._leaderless_since >= self._rank() * STAGGER_S
+
+    def _rank(self) -> int:
+        """How many reachable nodes should stand before this one."""
+        mine = (self.asleep(), not self._is_complete(), -self._me.weight, -(self.up_ms() // STABILITY_BUCKET_MS), self._me.id)
+        better = 0
+        for peer in self._membership.reachable():
+            beat = peer.beat
+            if beat is not None and not beat.never_coordinate:
+                theirs = (beat.asleep, not beat.complete, -beat.weight, -(beat.up_ms // STABILITY_BUCKET_MS), peer.id)
+                better += theirs < mine
+        return better
+
+    def _stand(self) -> None:
+        self._move(RoleEvent.STAND)
+        self._round_began_at = self.now
+        self._votes = {self._me.id}
+        self._broadcast(PreVote(self.term + 1))
+        self._count_pre_votes()
+
+    def _count_pre_votes(self) -> None:
+        if self._has_majority_of_reachable():
+            self._move(RoleEvent.PRE_VOTES_WON)
+            self._call_election(handover=False)
+
+    def _call_election(self, *, handover: bool) -> None:
+        self._set_term(self.term + 1, self._me.id)
+        self.elections += 1
+        self._round_began_at = self.now
+        self._votes = {self._me.id}
+        for peer in self._membership.reachable():
+            self._turn.to_peer_after_commit(peer.id, Vote(self.term, handover))
+        self._count_votes()
+
+    def _count_votes(self) -> None:
+        if self._has_majority_of_reachable():
+            self._move(RoleEvent.VOTES_WON)
+            self.coordinator = self._me.id
+            self._leaderless_since = None
+            self._on_elected()
+
+    def reconciled(self) -> None:
+        """All reachable members have reported, or their time is over: the reign begins (R9)."""
+        self._move(RoleEvent.RECONCILED)
+
+    def _lose_round(self) -> None:
+        self._move(RoleEvent.ROUND_LOST)
+        self._leaderless_since = self.now
+        self._votes = set()
+
+    def _has_majority_of_reachable(self) -> bool:
+        voters = {peer.id for peer in self._membership.reachable()} | {self._me.id}
+        return 2 * len(self._votes & voters) > len(voters)
+
+    # -- messages ---------------------------------------------------------------------------------------------------------------------------
+
+    def on_pre_vote(self, sender: str, message: PreVote) -> None:
+        """Would this node vote for the sender? Not while it hears a coordinator (R13)."""
+        granted = message.term > self.term and not self.hears_coordinator()
+        self._turn.to_peer(sender, PreVoted(self.term, granted))
+
+    def on_pre_voted(self, sender: str, message: PreVoted) -> None:
+        """An answer to this node's pre-vote. One refusal ends the round: somebody hears a coordinator."""
+        if self.role != Role.CANDIDATE:
+            return
+        if not message.granted:
+            if message.term > self.term:
+                self._set_term(message.term, "")
+            self._lose_round()
+            return
+        self._votes.add(sender)
+        self._count_pre_votes()
+
+    def on_vote(self, sender: str, message: Vote) -> None:
+        """Vote once per term, durably before the answer leaves."""
+        free = message.term > self.term or (message.term == self.term and self.voted_for in ("", sender))
+        granted = free and (message.handover or not self.hears_coordinator() or self.coordinator == sender)
+        if granted:
+            if self.role != Role.FOLLOWER:
+                self.yield_()
+            self.coordinator = ""
+            self._set_term(message.term, sender)
+        self._turn.to_peer_after_commit(sender, Voted(message.term if granted else self.term, granted))
+
+    def on_voted(self, sender: str, message: Voted) -> None:
+        """An answer to this node's call for votes."""
+        if self.role != Role.ELECTING:
+            return
+        if not message.granted:
+            if message.term > self.term:
+                self._set_term(message.term, "")
+            self._lose_round()
+        elif message.term == self.term:
+            self._votes.add(sender)
+            self._count_votes()
+
+    def on_heartbeat(self, sender: str, beat: Heartbeat) -> None:
+        """Learn of coordinators and terms from a peer that hears us."""
+        if beat.coordinator == sender:
+            self.on_claim(sender, beat.term)
+        elif sender == self.coordinator:
+            self.coordinator = ""  # it stepped down and says so (R12)
+        elif beat.term > self.term:
+            if self.is_coordinator:
+                self.yield_()  # that peer can't follow a lower term; stand again with a higher one
+            self._set_term(beat.term, "")
+
+    def on_claim(self, sender: str, term: int) -> bool:
+        """The sender says that it coordinates in this term. True when this node (now) follows it."""
+        if sender == self.coordinator and term == self.term and not self.is_coordinator:
+            return True
+        if (term, sender) < (self.term, self.coordinator):
+            return False  # the lower one steps down when it hears us
+        if self.role != Role.FOLLOWER:
+            self.yield_()
+        if term > self.term:
+            self._set_term(term, sender)
+        self.coordinator = sender
+        self._leaderless_since = None
+        self._on_follow()
+        return True
+
+    def take_over(self, term: int) -> None:
+        """The coordinator leaves and asks this node to follow it: stand at once, without a pre-vote."""
+        if term == self.term and self.role == Role.FOLLOWER and not self._me.never_coordinate:
+            self.coordinator = ""
+            self._move(RoleEvent.STAND)
+            self._move(RoleEvent.PRE_VOTES_WON)
+            self._call_election(handover=True)
+
+    def yield_(self) -> None:
+        """Step down to follower; votes of a round under way are dropped."""
+        was_coordinator = self.is_coordinator
+        self._move(RoleEvent.YIELD)
+        self._votes = set()
+        if was_coordinator:
+            self.coordinator = ""
+            self._leaderless_since = self.now
+            self._on_yield()
+
+    # -- details ------------------------------------------------------------------------------------------------------------------------------
+
+    def _broadcast(self, message: PeerMessage) -> None:
+        for peer in self._membership.reachable():
+            self._turn.to_peer(peer.id, message)
+
+    def _set_term(self, term: int, voted_for: str) -> None:
+        self.term, self.voted_for = term, voted_for
+        self._turn.vote(term, voted_for)
+
+    def _move(self, event: RoleEvent) -> None:
+        self.role = next_role(self.role, event)

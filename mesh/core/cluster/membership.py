@@ -1,0 +1,152 @@
+"""Who belongs to the mesh, and who of them is alive.
+
+Members are replicated entries; liveness is this node's own view by two-way heartbeats (R13): a peer is alive when it was heard within the
+timeout and says that it hears us. A refused connection proves that a process is gone (DESIGN 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh.config import Settings
+from mesh.core.cluster.channels import Channel
+from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.effects import Identity
+from mesh.wire.entries import Entry, Member, Scope
+from mesh.wire.messages import Heartbeat
+
+NEVER = float("-inf")
+SLEEP_PENALTY_S = 60.0
+"""How long a node that woke up is not electable (R14)."""
+
+
+class Peer:
+    """What this node knows of another node's liveness."""
+
+    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "left", "refused")
+
+    def __init__(self, id: str, incarnation: bytes) -> None:
+        self.id = id
+        self.channel = Channel(incarnation)
+        self.heard_at = NEVER
+        self.hears_me = False
+        self.refused = False
+        """Its host actively refused a connection since it was last heard: the process is gone."""
+        self.left = False
+        """It said goodbye since it was last heard."""
+        self.beat: Heartbeat | None = None
+
+    def heard_within(self, now: float, timeout_s: float) -> bool:
+        """Whether anything came from it within the timeout."""
+        return now - self.heard_at <= timeout_s
+
+    def two_way(self, now: float, timeout_s: float) -> bool:
+        """Alive: heard, and it hears us."""
+        return self.hears_me and not self.refused and not self.left and self.heard_within(now, timeout_s)
+
+
+class Membership:
+    """The roster of members, and the peers' liveness."""
+
+    def __init__(self, me: Identity, replica: Replica, settings: Settings) -> None:
+        self.me = me
+        self._replica = replica
+        self._settings = settings
+        self.members: dict[str, Member] = {}
+        self._dots: dict[str, tuple[Journal, int]] = {}
+        self.peers: dict[str, Peer] = {}
+        self.changed = True
+        """The roster changed since the loop last looked: whom to dial and whom to let in."""
+        self.now = 0.0
+        replica.on_added.append(self._on_added)
+
+    # -- the roster ---------------------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Index what the replica has restored."""
+        for journal in list(self._replica.journals.values()):
+            if journal.scope == Scope.SHARED:
+                for sequence, entry in list(journal.live.items()):
+                    self._on_added(journal, sequence, entry)
+
+    def admit(self, member: Member) -> Member:
+        """Write a member's entry unless the roster already says the same; returns the entry that stands."""
+        known = self.members.get(member.id)
+        if known is not None and _same(known, member):
+            return known
+        member.revision = known.revision + 1 if known is not None else 1
+        self._replica.write(member, Scope.SHARED)
+        return member
+
+    def announce_me(self, at_ms: int) -> None:
+        """Make this node's own entry say what is true now: present, where, which version."""
+        self.admit(self.me.member(at_ms))
+
+    def mark_left(self, id: str) -> None:
+        """Write down that a member left politely: it no longer counts for majorities and copies (R6)."""
+        known = self.members.get(id)
+        if known is not None and known.present:
+            fields = {name: getattr(known, name) for name in known.__struct_fields__}
+            self.admit(Member(**{**fields, "present": False}))
+
+    def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
+        if not isinstance(entry, Member):
+            return
+        known = self.members.get(entry.id)
+        if known is not None:
+            mine, theirs = (known.revision, self._dots[entry.id]), (entry.revision, (journal, sequence))
+            if (theirs[0], theirs[1][0].name, theirs[1][1]) < (mine[0], mine[1][0].name, mine[1][1]):
+                self._replica.settle(journal, sequence)
+                return
+        old = self._dots.get(entry.id)
+        self.members[entry.id] = entry
+        self._dots[entry.id] = (journal, sequence)
+        if old is not None and old != (journal, sequence):
+            self._replica.settle(*old)
+        if entry.id != self.me.id and entry.durable and entry.id not in self.peers:
+            self.peers[entry.id] = Peer(entry.id, self.me.bulk_journal[:8])
+        self.changed = True
+
+    def admitted(self) -> list[Member]:
+        """Durable members that have not left: those that majorities and copies count over, this node included."""
+        return [member for member in self.members.values() if member.durable and member.present]
+
+    def name_of(self, id: str) -> str:
+        """A node's name, or its id when it is not a member."""
+        member = self.members.get(id)
+        return member.name if member is not None else id
+
+    # -- liveness ------------------------------------------------------------------------------------------------------------------
+
+    def reachable(self) -> list[Peer]:
+        """Peers that are alive both ways."""
+        timeout_s = self._settings.heartbeat_timeout_s
+        return [peer for peer in self.peers.values() if peer.two_way(self.now, timeout_s)]
+
+    def is_reachable(self, id: str) -> bool:
+        """Whether a peer is alive both ways."""
+        peer = self.peers.get(id)
+        return peer is not None and peer.two_way(self.now, self._settings.heartbeat_timeout_s)
+
+    def gone_for_sure(self, id: str) -> bool:
+        """Whether a peer said goodbye or its host refuses connections."""
+        peer = self.peers.get(id)
+        return peer is None or peer.left or peer.refused
+
+    def missing(self, timeout_s: float) -> Iterator[Member]:
+        """Admitted members other than this node that are not alive both ways within the timeout."""
+        for member in self.admitted():
+            if member.id != self.me.id:
+                peer = self.peers.get(member.id)
+                if peer is None or not peer.two_way(self.now, timeout_s):
+                    yield member
+
+    def has_authority_now(self) -> bool:
+        """Clauses (a) and (b) of authority to dispatch (DESIGN 5): a majority is reachable, or every missing member is gone for sure."""
+        missing = list(self.missing(self._settings.authority_timeout_s))
+        reachable = len(self.admitted()) - len(missing)
+        return 2 * reachable > len(self.admitted()) or all(self.gone_for_sure(member.id) for member in missing)
+
+
+def _same(a: Member, b: Member) -> bool:
+    return all(getattr(a, name) == getattr(b, name) for name in a.__struct_fields__ if name not in ("revision", "at_ms"))

@@ -1,0 +1,334 @@
+"""Replication as a star: members stream what they write to the coordinator; it streams everything to the deputies, what all need to
+all, and settlements back to the writers (DESIGN 4). On every (re)connect two nodes reconcile by context, then stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh.config import Settings
+from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.cluster.streams import Stream, Waits
+from mesh.core.effects import Identity
+from mesh.core.turn import Turn
+from mesh.errors import RemoteProtocolError
+from mesh.wire.entries import Entry, Member, Scope
+from mesh.wire.messages import Release, Replicate, Replicated, Reign, Report, Welcome
+
+
+class Inbound:
+    """What has come of a peer's stream."""
+
+    __slots__ = ("complete", "number", "term")
+
+    def __init__(self, term: int) -> None:
+        self.term = term
+        self.number = 0
+        self.complete = False
+
+
+class Replication:
+    """Both ends of this node's streams, as a member (to the coordinator) and as the coordinator (to all)."""
+
+    def __init__(self, me: Identity, replica: Replica, membership: Membership, turn: Turn, settings: Settings) -> None:
+        self._me = me
+        self._replica = replica
+        self._membership = membership
+        self._turn = turn
+        self._settings = settings
+        self.streams: dict[str, Stream] = {}
+        """As a member: one stream, to the coordinator. As the coordinator: one to each member that has reported."""
+        self.inbound: dict[str, Inbound] = {}
+        self.waits = Waits()
+        self.leading = False
+        self.deputies: list[str] = []
+        self.soft_leases: dict[str, str] = {}
+        """Message id to worker id, as the coordinator told its deputies: what may be running although its coordinator is gone."""
+        self._reports = 0
+        self._awaited_welcome = 0
+        self._source = ""
+        """The peer whose batch is being applied: what it settles is not told back to it."""
+        self._short_since: float | None = None
+        self._holds_foreign: set[str] = set()
+        """Members that reported bulk journals of others: released once deputies cover those (R18b)."""
+        self._acks: dict[str, Replicated] = {}
+        self._settled_back: dict[str, dict[bytes, list[int]]] = {}
+        replica.on_added.append(self._on_added)
+        replica.on_settled.append(self._on_settled)
+
+    # -- changes of the replica ---------------------------------------------------------------------------------------------------------
+
+    def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
+        for stream in self.streams.values():
+            if journal.name not in stream.behind:
+                stream.changed(journal)
+
+    def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
+        if self.soft_leases and not isinstance(entry, Member):
+            self.soft_leases.pop(entry.id, None)
+        for stream in self.streams.values():
+            if stream.peer == self._source:
+                continue
+            if stream.wants(journal):
+                stream.settle(journal, sequence)
+            elif journal.owner == stream.peer:
+                # R7: the writer keeps its entry until the transaction that settles it has its copies
+                self._settled_back.setdefault(stream.peer, {}).setdefault(journal.name, []).append(sequence)
+
+    # -- roles ------------------------------------------------------------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        """This node was elected: forget the streams of the last reign; reports will open new ones."""
+        self._reset()
+        self.leading = True
+
+    def follow(self, coordinator: str, term: int, workers: list[str]) -> None:
+        """Follow a coordinator: report what this node holds; its Welcome opens the stream."""
+        self._reset()
+        self.leading = False
+        journals = list(self._replica.journals.values())
+        self._reports += 1
+        self._awaited_welcome = self._reports
+        report = Report(term, [j.head() for j in journals], [j.live_dots() for j in journals if j.live], workers, self._reports)
+        self._turn.to_peer_after_commit(coordinator, report)
+
+    def _reset(self) -> None:
+        self.streams.clear()
+        self.inbound.clear()
+        self._acks.clear()
+        self._settled_back.clear()
+        self._holds_foreign.clear()
+        self.deputies = []
+
+    def forget_peer(self, peer: str) -> None:
+        """The channel to a peer broke: its next report opens new streams."""
+        self.streams.pop(peer, None)
+        self.inbound.pop(peer, None)
+        self._acks.pop(peer, None)
+
+    # -- reconciliation ---------------------------------------------------------------------------------------------------------------------
+
+    def on_report(self, sender: str, report: Report) -> None:
+        """A member reports what it holds: settle what it saw settled, tell it what was settled here, and open the stream to it."""
+        live = {dots.journal: dots for dots in report.live}
+        cursors: dict[bytes, int] = {}
+        settled_here: dict[bytes, list[int]] = {}
+        foreign = False
+        for head in report.heads:
+            journal = self._replica.journals.get(head.journal)
+            foreign = foreign or (head.scope == Scope.BULK and head.owner != sender)
+            there, here = self._replica.compare(head, live.get(head.journal))
+            for sequence in there:
+                assert journal is not None
+                self._replica.settle(journal, sequence)
+            if here:
+                settled_here[head.journal] = here
+            cursors[head.journal] = head.upto
+        self.inbound[sender] = Inbound(report.term)
+        stream = self.streams[sender] = Stream(sender, report.term, cursors, everything=sender in self.deputies)
+        stream.start(self._replica.journals.values())
+        if foreign:
+            self._holds_foreign.add(sender)
+        if settled_here:
+            self._settled_back.setdefault(sender, {}).update(settled_here)
+        wanted = {head.journal for head in report.heads}
+        self._turn.to_peer(sender, Welcome(report.term, [h for h in self._replica.heads() if h.journal in wanted], report.number))
+
+    def on_welcome(self, sender: str, welcome: Welcome) -> None:
+        """The coordinator's context: stream to it what it lacks."""
+        if welcome.number != self._awaited_welcome:
+            return  # the answer to an earlier report
+        self._awaited_welcome = 0
+        cursors = {head.journal: head.upto for head in welcome.heads}
+        self.inbound[sender] = Inbound(welcome.term)
+        stream = self.streams[sender] = Stream(sender, welcome.term, cursors, everything=True)
+        stream.start(self._replica.journals.values())
+
+    def on_replicate(self, sender: str, message: Replicate) -> bool:
+        """Take over a batch of a peer's stream. False when it does not join on and the peers have to reconcile again."""
+        inbound = self.inbound.get(sender)
+        if inbound is None:
+            return True  # of a stream from before the report that is under way
+        if inbound.term != message.term or message.number != inbound.number + 1:
+            return False
+        stream = self.streams.get(sender)
+        self._source = sender
+        try:
+            for append in message.appends:
+                if stream is not None:
+                    stream.cursors[append.journal] = max(stream.cursors.get(append.journal, 0), append.upto)
+                self._replica.apply(append)
+            for dots in message.settled:
+                self._replica.settle_dots(dots)
+        except RemoteProtocolError:
+            return False
+        finally:
+            self._source = ""
+        if message.leases:
+            self.soft_leases.update(message.leases)
+        inbound.number = message.number
+        inbound.complete = message.complete
+        if not self.leading:
+            self.deputies = message.deputies
+        self._acks[sender] = Replicated(message.term, message.number)
+        return True
+
+    def on_replicated(self, sender: str, message: Replicated) -> None:
+        """A peer has fsynced a batch."""
+        stream = self.streams.get(sender)
+        if stream is not None and stream.term == message.term:
+            stream.acknowledge(message.number)
+
+    def reconciled_with(self, peer: str) -> bool:
+        """Whether a member's stream has brought all that it held."""
+        inbound = self.inbound.get(peer)
+        return inbound is not None and inbound.complete
+
+    # -- deputies -----------------------------------------------------------------------------------------------------------------------------
+
+    def is_complete(self) -> bool:
+        """Whether this node holds a full copy: it coordinates, or is a deputy that has got everything."""
+        if self.leading:
+            return True
+        return self._me.id in self.deputies and any(inbound.complete for inbound in self.inbound.values())
+
+    def appoint(self) -> None:
+        """As the coordinator: keep as many deputies as copies are wanted beside this one, and relieve the others."""
+        wanted = self._settings.copies - 1
+        alive = [peer for peer in self.streams if self._membership.is_reachable(peer)]
+        kept = [peer for peer in self.deputies if peer in alive][:wanted]
+        if len(kept) < wanted:
+            kept += sorted((peer for peer in alive if peer not in kept), key=self._fitness)[: wanted - len(kept)]
+        if kept != self.deputies:
+            for peer in kept:
+                if not self.streams[peer].everything:
+                    self.streams[peer].widen(self._replica.journals.values())
+            for peer in self.deputies:
+                if peer not in kept and peer in self.streams:
+                    self.streams[peer].narrow()
+                    self._holds_foreign.add(peer)
+            self.deputies = kept
+            for stream in self.streams.values():
+                stream.told_complete = False  # tells every follower the new deputies with the next batch
+        self._relieve()
+
+    def _fitness(self, peer: str) -> tuple[bool, bool, int, int, str]:
+        member = self._membership.members.get(peer)
+        beat = self._membership.peers[peer].beat
+        never = member.never_coordinate if member is not None else False
+        return never, peer not in self._holds_foreign, -(member.weight if member else 0), -(beat.up_ms // 5_000 if beat else 0), peer
+
+    def _relieve(self) -> None:
+        """R18b: who holds others' entries without being a deputy drops them once coordinator and deputies cover all of them."""
+        if not self._holds_foreign or not all(self.streams[peer].complete for peer in self.deputies):
+            return
+        if len(self.deputies) < self._settings.copies - 1:
+            return
+        for peer in list(self._holds_foreign):
+            if peer not in self.deputies and peer in self.streams and self.reconciled_with(peer):
+                self._holds_foreign.discard(peer)
+                stream = self.streams[peer]
+                # from now on the peer covers only its own bulk journals: settlements of others must not be sent to it
+                stream.cursors = {
+                    name: upto
+                    for name, upto in stream.cursors.items()
+                    if (j := self._replica.journals.get(name)) is None or j.scope == Scope.SHARED or j.owner == peer
+                }
+                self._turn.to_peer(peer, Release(stream.term))
+
+    def on_release(self) -> None:
+        """The coordinator says that others cover what this node holds for them."""
+        self._replica.drop_foreign()
+
+    # -- flow -------------------------------------------------------------------------------------------------------------------------------------
+
+    def note_lease(self, message_id: str, worker: str) -> None:
+        """Tell the deputies that a message was delivered, before they could have to take over."""
+        for peer in self.deputies:
+            stream = self.streams.get(peer)
+            if stream is not None:
+                stream.leases.append((message_id, worker))
+
+    def when_copied(self, action: Callable[[int], None]) -> None:
+        """Run ``action(copies)`` when all that was decided so far has its copies."""
+        self.waits.add(self._turn.mark, action)
+
+    def flush(self, now: float) -> None:
+        """Send acknowledgements and the next batches; let go what has its copies."""
+        for peer, ack in self._acks.items():
+            self._turn.to_peer_after_commit(peer, ack)
+        self._acks.clear()
+        if self._settled_back:
+            self._send_settled_back()
+        sent = False
+        for stream in self.streams.values():
+            while True:
+                batch = stream.pump(
+                    self._replica,
+                    self._turn.mark,
+                    now,
+                    window_bytes=self._settings.link_window_bytes,
+                    batch_bytes=self._settings.replicate_batch_bytes,
+                    deputies=self.deputies,
+                )
+                if batch is None:
+                    break
+                sent = True
+                self._turn.to_peer(stream.peer, batch)
+        if sent:
+            self._turn.mark += 1
+        self.release_waits(now)
+
+    def release_waits(self, now: float) -> None:
+        """Let go what has its copies by now."""
+        if not self.waits:
+            self._short_since = None if self._counting(now) + 1 >= self._needed() else self._short_since or now
+            return
+        needed = self._needed()
+        counting = [stream for stream in self.streams.values() if self._counts(stream, now)]
+        if len(counting) + 1 >= needed:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = now
+        short = self._short_since is not None and now - self._short_since >= self._settings.short_copies_after_s
+        marks = [stream.idle_mark(self._turn.mark) for stream in counting]
+        self.waits.release(self._turn.durable_mark, marks, needed, short=short)
+
+    def _needed(self) -> int:
+        return min(self._settings.copies, max(1, len(self._membership.admitted())))
+
+    def _counting(self, now: float) -> int:
+        return sum(self._counts(stream, now) for stream in self.streams.values())
+
+    def _counts(self, stream: Stream, now: float) -> bool:
+        """Whether a peer's disk counts as a copy of what this node decides: the coordinator's for a member, a full deputy's for it."""
+        return stream.everything and stream.complete and not stream.lags(now)
+
+    def _send_settled_back(self) -> None:
+        pending, self._settled_back = self._settled_back, {}
+        for peer, dots in pending.items():
+            self.when_copied(lambda _copies, peer=peer, dots=dots: self._queue_settled(peer, dots))  # type: ignore[misc]
+
+    def _queue_settled(self, peer: str, dots: dict[bytes, list[int]]) -> None:
+        stream = self.streams.get(peer)
+        if stream is not None:
+            for name, sequences in dots.items():
+                stream.settled.setdefault(name, []).extend(sequences)
+
+    # -- figures ----------------------------------------------------------------------------------------------------------------------------------
+
+    def under_replicated(self) -> int:
+        """Live entries of the bulk journals that, as far as the coordinator knows, only one disk holds."""
+        if self._needed() < 2 or any(self.streams[peer].complete for peer in self.deputies if peer in self.streams):
+            return 0
+        count = 0
+        for journal in self._replica.journals.values():
+            if journal.scope == Scope.BULK and (journal.owner == self._me.id or not self._membership.is_reachable(journal.owner)):
+                count += len(journal.live)
+        return count
+
+    def reign_to(self, peer: str, term: int) -> None:
+        """Ask a peer to report to this coordinator."""
+        self.forget_peer(peer)
+        self._turn.to_peer_after_commit(peer, Reign(term))

@@ -1,0 +1,148 @@
+"""One-way streams of entries and settlements to a peer, and the waits for copies that they satisfy.
+
+A stream has a cursor per journal; whatever lies beyond the cursor is sent (docs/decisions/002).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from mesh.core.cluster.replica import Journal, Replica, to_ranges
+from mesh.wire.entries import Scope
+from mesh.wire.messages import Append, DotSet, Replicate
+
+LAG_S = 1.0
+"""A follower that leaves a batch unacknowledged for longer does not hold up confirms (R15)."""
+
+
+class Stream:
+    """What one peer has been sent of this node's entries, and what it has fsynced."""
+
+    def __init__(self, peer: str, term: int, cursors: dict[bytes, int], *, everything: bool, number: int = 0) -> None:
+        self.peer = peer
+        self.term = term
+        self.everything = everything
+        """Bulk journals too: the peer is, or becomes, a full copy (or is the coordinator)."""
+        self.cursors = cursors
+        self.behind: dict[bytes, None] = {}
+        """Journals with something beyond the cursor, in the order in which they fell behind."""
+        self.settled: dict[bytes, list[int]] = {}
+        self.leases: list[tuple[str, str]] = []
+        self.number = number
+        self.told_complete = False
+        """A batch said that the peer now has all that it was to get."""
+        self.complete = False
+        """... and the peer has fsynced it."""
+        self.acked_mark = 0
+        self._complete_number = 0
+        self._in_flight: deque[tuple[int, int, int, float]] = deque()
+        self._in_flight_bytes = 0
+
+    def wants(self, journal: Journal) -> bool:
+        """Whether the peer is to hold this journal whole."""
+        return self.everything or journal.scope == Scope.SHARED
+
+    def start(self, journals: Iterable[Journal]) -> None:
+        """Begin: find the journals that the peer lacks part of."""
+        for journal in journals:
+            self.changed(journal)
+
+    def changed(self, journal: Journal) -> None:
+        """A journal has grown."""
+        if self.wants(journal) and journal.upto > self.cursors.get(journal.name, 0):
+            self.behind[journal.name] = None
+
+    def settle(self, journal: Journal, sequence: int) -> None:
+        """An entry was settled: the peer must know if it was sent, or reported, that entry."""
+        if sequence <= self.cursors.get(journal.name, 0):
+            self.settled.setdefault(journal.name, []).append(sequence)
+
+    def widen(self, journals: Iterable[Journal]) -> None:
+        """From now on send everything: the peer becomes a deputy."""
+        self.everything = True
+        self.told_complete = self.complete = False
+        self.start(journals)
+
+    def narrow(self) -> None:
+        """From now on send only what all nodes need."""
+        self.everything = False
+        self.behind.clear()
+
+    def pump(self, replica: Replica, mark: int, now: float, *, window_bytes: int, batch_bytes: int, deputies: list[str]) -> Replicate | None:
+        """The next batch to send, or None when there is nothing or the window is full."""
+        if self._in_flight_bytes > window_bytes or not (self.behind or self.settled or self.leases or not self.told_complete):
+            return None
+        appends: list[Append] = []
+        size = 0
+        while self.behind and size < batch_bytes:
+            name = next(iter(self.behind))
+            journal = replica.journals.get(name)
+            if journal is None or name in replica.forks or not self.wants(journal):
+                del self.behind[name]
+                continue
+            append, append_bytes = replica.cut(journal, self.cursors.get(name, 0), batch_bytes - size)
+            size += append_bytes
+            appends.append(append)
+            self.cursors[name] = append.upto
+            if append.upto == journal.upto:
+                del self.behind[name]
+        settled = [DotSet(name, to_ranges(sorted(sequences))) for name, sequences in self.settled.items()]
+        leases = self.leases
+        self.settled, self.leases = {}, []
+        self.number += 1
+        covered = 0 if self.behind else mark
+        if not self.behind and not self.told_complete:
+            self.told_complete = True
+            self._complete_number = self.number
+        self._in_flight.append((self.number, covered, size, now))
+        self._in_flight_bytes += size
+        return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies)
+
+    def acknowledge(self, number: int) -> None:
+        """The peer has fsynced every batch up to ``number``."""
+        while self._in_flight and self._in_flight[0][0] <= number:
+            _, mark, size, _ = self._in_flight.popleft()
+            self._in_flight_bytes -= size
+            self.acked_mark = max(self.acked_mark, mark)
+        if self.told_complete and number >= self._complete_number:
+            self.complete = True
+
+    def idle_mark(self, mark: int) -> int:
+        """The mark up to which the peer has everything: the present one when nothing is pending or under way."""
+        if self._in_flight or self.behind or self.settled:
+            return self.acked_mark
+        return mark
+
+    def lags(self, now: float) -> bool:
+        """Whether the oldest unacknowledged batch has been under way for too long."""
+        return bool(self._in_flight) and now - self._in_flight[0][3] > LAG_S
+
+
+class Waits:
+    """Actions that wait until all that was decided before them has its copies (R6, R7); first in, first out."""
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[int, Callable[[int], None]]] = deque()
+
+    def add(self, mark: int, action: Callable[[int], None]) -> None:
+        """Run ``action(copies)`` once everything up to ``mark`` has its copies."""
+        self._queue.append((mark, action))
+
+    def release(self, durable_mark: int, copy_marks: list[int], needed: int, *, short: bool) -> None:
+        """Run what has its copies: this disk, and ``needed - 1`` of the peers', or what there is when ``short``."""
+        queue = self._queue
+        while queue:
+            mark, action = queue[0]
+            if durable_mark < mark:
+                return
+            copies = 1
+            for copy_mark in copy_marks:
+                copies += copy_mark >= mark
+            if copies < needed and not short:
+                return
+            queue.popleft()
+            action(copies)
+
+    def __len__(self) -> int:
+        return len(self._queue)
