@@ -166,6 +166,10 @@ class Machine:
         """Run a Python program in the work folder; returns what it printed."""
         return self.run(sys.executable, *arguments, env=env, timeout_s=timeout_s).stdout
 
+    def python_spawn(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
+        """Start a Python program in the work folder."""
+        return self.spawn(sys.executable, *arguments, env=env, name=Path(arguments[0]).stem if arguments[0].endswith(".py") else "python")
+
     def put(self, *files: Path) -> None:
         """Copy files into the work folder."""
         for file in files:

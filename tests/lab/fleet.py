@@ -1,0 +1,94 @@
+"""One mesh on the hosts of a lab: starts nodes and workers, finds the coordinator, reads what ran."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.lab.history import History
+from tests.lab.hosts import Host, Lab
+from tests.machines import Process
+from tests.polling import poll_until
+
+HERE = Path(__file__).parent
+PROGRAMS = [HERE / name for name in ("tasks.py", "script.py", "load.py")]
+START_S = 15.0
+"""For a process to start on a busy machine; promises have their own deadlines."""
+
+
+class Fleet:
+    """The hosts of a lab as members of one mesh. Each node has the name of its host."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.nodes: dict[str, Process] = {}
+        self.secret = ""
+        for host in lab:
+            host.put(*PROGRAMS)
+
+    def up(self, name: str, *options: str, env: Mapping[str, str] | None = None) -> Process:
+        """`mesh up` on a host; returns when its node answers. The first founds the mesh, the others get its secret."""
+        host = self.lab[name]
+        given = {"MESH_SECRET": self.secret} if self.secret else {}
+        node = host.mesh_spawn("up", *options, env={**given, **(env or {})})
+        self.nodes[name] = node
+        self._wait_until_up(host, node)
+        if not self.secret:
+            self.secret = host.mesh("secret").stdout.strip()
+        return node
+
+    def _wait_until_up(self, host: Host, node: Process) -> None:
+        def answers() -> bool:
+            if not node.running:
+                raise RuntimeError(f"`mesh up` on {host.name} ended with {node.exit_code}:\n{node.output()}")
+            return host.mesh("status", "--json", check=False).returncode == 0
+
+        poll_until(answers, START_S, f"the node on {host.name} answers")
+
+    def up_all(self, *, env: Mapping[str, str] | None = None, only: Sequence[str] = ()) -> str:
+        """A node on every host; returns the coordinator's name once every node sees every other and a full copy has its deputy."""
+        names = list(only or self.lab.hosts)
+        for name in names:
+            self.up(name, env=env)
+        for name in names:
+            self.lab[name].status_when("the mesh is complete", START_S, nodes=len(names), deputies=min(1, len(names) - 1))
+        return self.coordinator(names[0])
+
+    def coordinator(self, seen_from: str, *, other_than: str = "", deadline_s: float = START_S) -> str:
+        """The name of the host whose node coordinates, as one of them sees it; waits until there is one."""
+
+        def found() -> str:
+            name = str(self.lab[seen_from].status()["coordinator"])
+            return name if name != other_than else ""
+
+        return poll_until(found, deadline_s, f"a coordinator other than {other_than!r}, seen from {seen_from}")
+
+    def others(self, name: str) -> list[str]:
+        """All hosts but one."""
+        return [other for other in self.lab.hosts if other != name]
+
+    def worker(self, name: str, *, queue: str = "", slots: int = 2) -> Process:
+        """`mesh worker` on a host; returns when the mesh knows it."""
+        host = self.lab[name]
+        queues = ["-Q", queue] if queue else []
+        process = host.mesh_spawn("worker", "-A", "tasks", "-c", str(slots), *queues)
+        poll_until(lambda: [w for w in host.status()["workers"] if w["node"] == name and w["tasks"]], START_S, f"a worker on {name}")
+        return process
+
+    def load(self, name: str, count: int, seconds: float, *more: object) -> Process:
+        """Start load.py on a host."""
+        arguments = ["load.py", count, seconds, *more]
+        process = self.lab[name].python_spawn(*map(str, arguments))
+        process.wait_for("begins", START_S)
+        return process
+
+    def kill_node(self, name: str) -> float:
+        """SIGKILL to a host's node; returns when, by the wall clock."""
+        at_s = time.time()
+        self.nodes.pop(name).kill()
+        return at_s
+
+    def history(self) -> History:
+        """What ran on all hosts up to now."""
+        return History(self.lab)

@@ -1,0 +1,59 @@
+"""What really ran, read from the files that tasks write (tests/lab/tasks.py): the mesh is not asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.lab.tasks import HISTORY
+from tests.machines import Machine
+
+
+class Event(NamedTuple):
+    """One line of a history."""
+
+    at_s: float
+    """Wall clock; every host of a lab has the same."""
+    what: str
+    """``start`` or ``finish``."""
+    number: int
+
+
+class History:
+    """The histories of some hosts, merged and in order of time, as they are at this moment."""
+
+    def __init__(self, machines: Iterable[Machine]) -> None:
+        events = [event for machine in machines for event in _read(machine.work / HISTORY)]
+        self.events = sorted(events)
+
+    @property
+    def starts(self) -> Counter[int]:
+        """How often each task was begun."""
+        return Counter(event.number for event in self.events if event.what == "start")
+
+    @property
+    def finishes(self) -> Counter[int]:
+        """How often each task was finished."""
+        return Counter(event.number for event in self.events if event.what == "finish")
+
+    @property
+    def repeated(self) -> dict[int, int]:
+        """Tasks that were begun more than once, and how often."""
+        return {number: times for number, times in self.starts.items() if times > 1}
+
+    def longest_pause_s(self, since_s: float) -> float:
+        """The longest time without a start, from the last one before a moment of the wall clock on."""
+        starts = [event.at_s for event in self.events if event.what == "start"]
+        before = [at_s for at_s in starts if at_s <= since_s]
+        after = [at_s for at_s in starts if at_s > since_s]
+        moments = [*before[-1:], *after]
+        return max((later - earlier for earlier, later in zip(moments, moments[1:], strict=False)), default=float("inf"))
+
+
+def _read(file: Path) -> list[Event]:
+    if not file.exists():
+        return []
+    rows = (line.split() for line in file.read_text().splitlines())
+    return [Event(float(at_s), what, int(number)) for at_s, what, number in rows]
