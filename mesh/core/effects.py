@@ -84,4 +84,5 @@ class Identity:
             version=self.version,
             never_coordinate=self.never_coordinate,
             weight=self.weight,
+            pid=self.pid,
         )

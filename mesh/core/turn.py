@@ -24,7 +24,7 @@ class Turn:
         self._held_sessions: list[tuple[bytes, SessionReply]] = []
         self._in_flight: tuple[int, int, list[tuple[str, PeerMessage]], list[tuple[bytes, SessionReply]]] | None = None
 
-    # -- messages that may leave now ----------------------------------------------------------------------------------------
+    # -- messages that may leave now --------------------
 
     def to_peer(self, peer: str, message: PeerMessage) -> None:
         """Send to another node."""
@@ -34,7 +34,7 @@ class Turn:
         """Send to an attached program."""
         self._sessions.append((session, message))
 
-    # -- messages that wait for the disk -------------------------------------------------------------------------------------
+    # -- messages that wait for the disk --------------------
 
     def to_peer_after_commit(self, peer: str, message: PeerMessage) -> None:
         """Send to another node once all that was decided so far is on this disk."""
@@ -44,7 +44,7 @@ class Turn:
         """Send to an attached program once all that was decided so far is on this disk."""
         self._held_sessions.append((session, message))
 
-    # -- the transaction ---------------------------------------------------------------------------------------------------------
+    # -- the transaction --------------------
 
     def write(self, journal: bytes, sequence: int, blob: bytes) -> None:
         """Insert an entry."""
@@ -70,7 +70,7 @@ class Turn:
         """Note the term and the vote in it."""
         self._batch.vote = (term, voted_for)
 
-    # -- for the loop ------------------------------------------------------------------------------------------------------------
+    # -- for the loop --------------------
 
     def take_messages(self) -> tuple[list[tuple[str, PeerMessage]], list[tuple[bytes, SessionReply]]]:
         """What may leave now; each is handed out once."""

@@ -95,6 +95,7 @@ class Member(msgspec.Struct, array_like=True, tag=3):
     weight: int = 0
     revision: int = 0
     """Rises with each new value for this id, so that the newest wins whoever wrote it."""
+    pid: int = 0
 
 
 Entry = Message | Result | Member

@@ -47,7 +47,7 @@ class Append(msgspec.Struct, array_like=True):
     """One for each entry; empty when the entries are contiguous from base + 1."""
 
 
-# -- between nodes ---------------------------------------------------------------------------------------------------------
+# -- between nodes --------------------
 
 
 class Heartbeat(msgspec.Struct, array_like=True, tag=1, gc=False):
@@ -125,8 +125,8 @@ class Replicate(msgspec.Struct, array_like=True, tag=10):
     number: int
     appends: list[Append]
     settled: list[DotSet]
-    leases: list[tuple[str, str]] = []
-    """(message id, worker id) delivered since the last batch: what a deputy must know to not run it again."""
+    leases: list[tuple[str, str, list[str]]] = []
+    """(worker id, its node, message ids) delivered since the last batch: what a deputy must know to not run it again."""
     complete: bool = False
     """With this batch the receiver has all that it was to get."""
     deputies: list[str] = []
@@ -159,7 +159,7 @@ class Abdicate(msgspec.Struct, array_like=True, tag=14):
     term: int
 
 
-# -- between nodes, and between a node and its workers and clients ----------------------------------------------------------
+# -- between nodes, and between a node and its workers and clients --------------------
 
 
 class Offer(msgspec.Struct, array_like=True, tag=15):
@@ -276,7 +276,7 @@ class Consumers(msgspec.Struct, array_like=True, tag=26):
     queues: list[str]
 
 
-# -- between a node and the programs attached to it --------------------------------------------------------------------------
+# -- between a node and the programs attached to it --------------------
 
 
 class Attach(msgspec.Struct, array_like=True, tag=40):
@@ -335,7 +335,7 @@ class Leaving(msgspec.Struct, array_like=True, tag=48):
     """The node stops: attach to another."""
 
 
-# -- through the lobby --------------------------------------------------------------------------------------------------------
+# -- through the lobby --------------------
 
 
 class Knock(msgspec.Struct, array_like=True, tag=60):

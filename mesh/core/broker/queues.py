@@ -58,17 +58,19 @@ class Queue:
         self.ready += 1
 
     def take(self, tasks: Collection[str], limit: int) -> list[Record]:
-        """Up to ``limit`` READY records that a worker with these tasks can run, oldest first."""
+        """Up to ``limit`` READY records that a worker with these tasks can run, oldest first; they are LEASED then."""
         taken: list[Record] = []
         lanes = [lane for name, lane in self.lanes.items() if name in tasks and lane]
         while lanes and len(taken) < limit:
             lane = lanes[0] if len(lanes) == 1 else min(lanes, key=lambda lane: lane[0].order)
             record = lane.popleft()
-            if record.state is RecordState.READY:  # settled ones stay in their lane until they come up
+            if record.state is RecordState.READY:  # others stay in their lane until they come up
+                record.move(RecordEvent.DELIVERED)
                 taken.append(record)
             if not lane:
                 lanes.remove(lane)
         self.ready -= len(taken)
+        self.leased += len(taken)
         if not self.ready:
             self.lanes = {name: lane for name, lane in self.lanes.items() if lane}
         return taken

@@ -43,8 +43,9 @@ class Results:
             if (known[2].at_ms, known[0].name, known[1]) <= (result.at_ms, journal.name, sequence):
                 self._settle(journal, sequence)
                 return
-            self._settle(known[0], known[1])
+            del self._by_id[result.id]
             self.bytes -= _size(known[2])
+            self._settle(known[0], known[1])
         self._by_id[result.id] = (journal, sequence, result)
         self._oldest.append((result.at_ms, result.id, sequence))
         self.bytes += _size(result)

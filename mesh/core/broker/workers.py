@@ -9,7 +9,21 @@ from mesh.wire.messages import Offer
 class WorkerState:
     """One worker as the coordinator sees it."""
 
-    __slots__ = ("capacity", "generation", "id", "leases", "name", "node", "orphaned_at", "pid", "queues", "slots", "synced", "tasks", "turn")
+    __slots__ = (
+        "capacity",
+        "generation",
+        "id",
+        "leases",
+        "name",
+        "node",
+        "orphaned_at",
+        "pid",
+        "queues",
+        "slots",
+        "synced",
+        "tasks",
+        "turn",
+    )
 
     def __init__(self, id: str, node: str) -> None:
         self.id = id

@@ -61,7 +61,7 @@ class Election:
         self._asleep_until = 0.0
         self._sleep_penalty_s = SLEEP_PENALTY_S
 
-    # -- questions --------------------------------------------------------------------------------------------------------------------
+    # -- questions --------------------
 
     @property
     def now(self) -> float:
@@ -85,7 +85,7 @@ class Election:
         """Age of this process in milliseconds."""
         return int((self.now - self.started_at) * 1000)
 
-    # -- time -----------------------------------------------------------------------------------------------------------------------------
+    # -- time --------------------
 
     def restore(self, term: int, voted_for: str) -> None:
         """Take over the durable term and vote of a former process."""
@@ -114,7 +114,7 @@ class Election:
                 self._sleep_penalty_s = min(2 * self._sleep_penalty_s, SLEEP_PENALTY_MAX_S)
             self._asleep_until = self.now + self._sleep_penalty_s
 
-    # -- rounds -----------------------------------------------------------------------------------------------------------------------------
+    # -- rounds --------------------
 
     def _may_stand(self) -> bool:
         if self._leaderless_since is None or self._me.never_coordinate or self.leaving:
@@ -176,7 +176,7 @@ class Election:
         voters = {peer.id for peer in self._membership.reachable()} | {self._me.id}
         return 2 * len(self._votes & voters) > len(voters)
 
-    # -- messages ---------------------------------------------------------------------------------------------------------------------------
+    # -- messages --------------------
 
     def on_pre_vote(self, sender: str, message: PreVote) -> None:
         """Would this node vote for the sender? Not while it hears a coordinator (R13)."""
@@ -262,7 +262,7 @@ class Election:
             self._leaderless_since = self.now
             self._on_yield()
 
-    # -- details ------------------------------------------------------------------------------------------------------------------------------
+    # -- details --------------------
 
     def _broadcast(self, message: PeerMessage) -> None:
         for peer in self._membership.reachable():

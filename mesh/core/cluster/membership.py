@@ -60,7 +60,7 @@ class Membership:
         self.now = 0.0
         replica.on_added.append(self._on_added)
 
-    # -- the roster ---------------------------------------------------------------------------------------------------------------
+    # -- the roster --------------------
 
     def load(self) -> None:
         """Index what the replica has restored."""
@@ -116,7 +116,7 @@ class Membership:
         member = self.members.get(id)
         return member.name if member is not None else id
 
-    # -- liveness ------------------------------------------------------------------------------------------------------------------
+    # -- liveness --------------------
 
     def reachable(self) -> list[Peer]:
         """Peers that are alive both ways."""

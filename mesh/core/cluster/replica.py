@@ -65,7 +65,7 @@ class Replica:
         for name, sequence, blob in restored.entries:
             self.journals[name].live[sequence] = decode_entry(blob)
 
-    # -- changes ------------------------------------------------------------------------------------------------------------------
+    # -- changes --------------------
 
     def write(self, entry: Entry, scope: Scope = Scope.BULK) -> tuple[Journal, int]:
         """Write a new entry to the own journal of that scope; returns its dot."""
@@ -149,7 +149,7 @@ class Replica:
                 del self.journals[journal.name]
                 self._turn.drop(journal.name)
 
-    # -- reconciliation -----------------------------------------------------------------------------------------------------------
+    # -- reconciliation --------------------
 
     def heads(self) -> list[HeadState]:
         """The whole context."""
@@ -190,9 +190,7 @@ class Replica:
             size += 120 + len(getattr(entry, "body", b""))
         digest = journal.digest if upto == journal.upto else 0
         contiguous = len(entries) == upto - base
-        append = Append(
-            journal.name, journal.owner, journal.scope, base, upto, digest, entries, [] if contiguous else sequences
-        )
+        append = Append(journal.name, journal.owner, journal.scope, base, upto, digest, entries, [] if contiguous else sequences)
         return append, size + 60
 
     def _notice_fork(self, journal: Journal, upto: int, digest: int) -> bool:

@@ -14,7 +14,7 @@ from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
 from mesh.wire.entries import Entry, Member, Scope
-from mesh.wire.messages import Release, Replicate, Replicated, Reign, Report, Welcome
+from mesh.wire.messages import Reign, Release, Replicate, Replicated, Report, Welcome
 
 
 class Inbound:
@@ -43,8 +43,8 @@ class Replication:
         self.waits = Waits()
         self.leading = False
         self.deputies: list[str] = []
-        self.soft_leases: dict[str, str] = {}
-        """Message id to worker id, as the coordinator told its deputies: what may be running although its coordinator is gone."""
+        self.soft_leases: dict[str, tuple[str, str]] = {}
+        """Message id to (worker id, its node), as the coordinator told its deputies: what may be running although that is gone."""
         self._reports = 0
         self._awaited_welcome = 0
         self._source = ""
@@ -57,7 +57,7 @@ class Replication:
         replica.on_added.append(self._on_added)
         replica.on_settled.append(self._on_settled)
 
-    # -- changes of the replica ---------------------------------------------------------------------------------------------------------
+    # -- changes of the replica --------------------
 
     def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
         for stream in self.streams.values():
@@ -76,7 +76,7 @@ class Replication:
                 # R7: the writer keeps its entry until the transaction that settles it has its copies
                 self._settled_back.setdefault(stream.peer, {}).setdefault(journal.name, []).append(sequence)
 
-    # -- roles ------------------------------------------------------------------------------------------------------------------------------
+    # -- roles --------------------
 
     def lead(self) -> None:
         """This node was elected: forget the streams of the last reign; reports will open new ones."""
@@ -107,7 +107,7 @@ class Replication:
         self.inbound.pop(peer, None)
         self._acks.pop(peer, None)
 
-    # -- reconciliation ---------------------------------------------------------------------------------------------------------------------
+    # -- reconciliation --------------------
 
     def on_report(self, sender: str, report: Report) -> None:
         """A member reports what it holds: settle what it saw settled, tell it what was settled here, and open the stream to it."""
@@ -165,8 +165,9 @@ class Replication:
             return False
         finally:
             self._source = ""
-        if message.leases:
-            self.soft_leases.update(message.leases)
+        for worker, node, ids in message.leases:
+            for id in ids:
+                self.soft_leases[id] = (worker, node)
         inbound.number = message.number
         inbound.complete = message.complete
         if not self.leading:
@@ -185,7 +186,7 @@ class Replication:
         inbound = self.inbound.get(peer)
         return inbound is not None and inbound.complete
 
-    # -- deputies -----------------------------------------------------------------------------------------------------------------------------
+    # -- deputies --------------------
 
     def is_complete(self) -> bool:
         """Whether this node holds a full copy: it coordinates, or is a deputy that has got everything."""
@@ -241,14 +242,14 @@ class Replication:
         """The coordinator says that others cover what this node holds for them."""
         self._replica.drop_foreign()
 
-    # -- flow -------------------------------------------------------------------------------------------------------------------------------------
+    # -- flow --------------------
 
-    def note_lease(self, message_id: str, worker: str) -> None:
-        """Tell the deputies that a message was delivered, before they could have to take over."""
+    def note_leases(self, worker: str, node: str, ids: list[str]) -> None:
+        """Tell the deputies that messages were delivered, before they could have to take over."""
         for peer in self.deputies:
             stream = self.streams.get(peer)
             if stream is not None:
-                stream.leases.append((message_id, worker))
+                stream.leases.append((worker, node, ids))
 
     def when_copied(self, action: Callable[[int], None]) -> None:
         """Run ``action(copies)`` when all that was decided so far has its copies."""
@@ -316,7 +317,7 @@ class Replication:
             for name, sequences in dots.items():
                 stream.settled.setdefault(name, []).extend(sequences)
 
-    # -- figures ----------------------------------------------------------------------------------------------------------------------------------
+    # -- figures --------------------
 
     def under_replicated(self) -> int:
         """Live entries of the bulk journals that, as far as the coordinator knows, only one disk holds."""

@@ -28,7 +28,7 @@ class Stream:
         self.behind: dict[bytes, None] = {}
         """Journals with something beyond the cursor, in the order in which they fell behind."""
         self.settled: dict[bytes, list[int]] = {}
-        self.leases: list[tuple[str, str]] = []
+        self.leases: list[tuple[str, str, list[str]]] = []
         self.number = number
         self.told_complete = False
         """A batch said that the peer now has all that it was to get."""
@@ -69,7 +69,9 @@ class Stream:
         self.everything = False
         self.behind.clear()
 
-    def pump(self, replica: Replica, mark: int, now: float, *, window_bytes: int, batch_bytes: int, deputies: list[str]) -> Replicate | None:
+    def pump(
+        self, replica: Replica, mark: int, now: float, *, window_bytes: int, batch_bytes: int, deputies: list[str]
+    ) -> Replicate | None:
         """The next batch to send, or None when there is nothing or the window is full."""
         if self._in_flight_bytes > window_bytes or not (self.behind or self.settled or self.leases or not self.told_complete):
             return None

@@ -1,0 +1,345 @@
+"""The coordinator's work: queues, leases, results. It exists only during a reign and is rebuilt from the replica at its start."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from mesh.config import Settings
+from mesh.core.broker.queues import Queue, Record
+from mesh.core.broker.results import Results
+from mesh.core.broker.workers import WorkerState
+from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.cluster.replication import Replication
+from mesh.core.effects import Identity
+from mesh.core.states import RecordEvent, RecordState
+from mesh.wire.entries import Entry, Failure, Message, Result, Status
+from mesh.wire.messages import Offer, Outcome, OutcomeKind, Outcomes, OutcomesKept, PeerMessage, Watch
+from mesh.wire.messages import Results as ResultsMessage
+
+Post = Callable[[str, PeerMessage, bool], None]
+"""(node, message, after commit): hand a message to a node's edge, this one's included."""
+
+EXHAUSTED = "mesh.errors.DeliveriesExhausted"
+
+
+class Broker:
+    """Who runs what."""
+
+    def __init__(
+        self, me: Identity, replica: Replica, membership: Membership, replication: Replication, settings: Settings, post: Post
+    ) -> None:
+        self._me = me
+        self._replica = replica
+        self._membership = membership
+        self._replication = replication
+        self._settings = settings
+        self._post = post
+        self.active = False
+        self.wall_ms = 0
+        self.dirty = False
+        """Something became ready, or a worker has room: dispatching may do something."""
+        self.queues: dict[str, Queue] = {}
+        self.records: dict[str, Record] = {}
+        self.workers: dict[str, WorkerState] = {}
+        self.results = self._new_results()
+        self.watchers: dict[str, set[str]] = {}
+        self.redelivered = 0
+        self.finished = 0
+        self._order = 0
+        self._pushes: dict[str, list[Result]] = {}
+        self._delayed: list[tuple[int, int, Record]] = []
+        self._original_order: int | None = None
+        replica.on_added.append(self._on_added)
+        replica.on_settled.append(self._on_settled)
+
+    def _new_results(self) -> Results:
+        return Results(self._settings.result_expires_s, self._settings.max_results_bytes, self._replica.settle)
+
+    # -- the reign --------------------
+
+    def begin(self, now: float) -> None:
+        """Build queues and results from all live entries; what deputies knew to be running stays leased (DESIGN 5)."""
+        self.active = True
+        entries = [(journal, sequence, entry) for journal in self._replica.journals.values() for sequence, entry in journal.live.items()]
+        for journal, sequence, entry in entries:
+            if isinstance(entry, Result):
+                self._on_added(journal, sequence, entry)
+        # UUIDv7 ids sort by time of submission: the best order there is after a takeover (R29)
+        messages = [item for item in entries if isinstance(item[2], Message)]
+        for journal, sequence, entry in sorted(messages, key=lambda item: (item[2].id, item[1])):
+            if sequence in journal.live:
+                self._on_added(journal, sequence, entry)
+        for id, (worker_id, node) in self._replication.soft_leases.items():
+            record = self.records.get(id)
+            if record is not None and record.state is not RecordState.LEASED:
+                worker = self.workers.get(worker_id)
+                if worker is None:
+                    worker = self.workers[worker_id] = WorkerState(worker_id, node)
+                    worker.orphaned_at = now
+                self._lease(record, worker)
+        self._replication.soft_leases = {}
+        self.dirty = True
+
+    def end(self) -> None:
+        """The reign is over: forget everything but the replica."""
+        self.active = False
+        self._replication.soft_leases = {
+            id: (record.worker, self.workers[record.worker].node)
+            for id, record in self.records.items()
+            if record.state is RecordState.LEASED and record.worker in self.workers
+        }
+        self.queues, self.records, self.workers, self.watchers = {}, {}, {}, {}
+        self.results = self._new_results()
+        self._delayed = []
+
+    # -- entries come and go --------------------
+
+    def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
+        if not self.active:
+            return
+        if isinstance(entry, Message):
+            self._enqueue(journal, sequence, entry)
+        elif isinstance(entry, Result):
+            self.results.add(entry, journal, sequence)
+            record = self.records.get(entry.id)
+            if record is not None:  # done anywhere is done everywhere (R16)
+                self._push_result(record.journal.owner, entry)
+                self._replica.settle(record.journal, record.sequence)
+
+    def _enqueue(self, journal: Journal, sequence: int, message: Message) -> None:
+        id = message.id
+        if id in self.records or id in self.results:
+            self._drop_duplicate(journal, sequence, id)
+            return
+        self._order += 1
+        record = self.records[id] = Record(message, journal, sequence, self._order)
+        queue = self.queues.get(message.queue)
+        if queue is None:
+            queue = self.queues[message.queue] = Queue(message.queue)
+        if message.eta_ms > self.wall_ms:
+            record.state = RecordState.DELAYED
+            queue.delayed += 1
+            heapq.heappush(self._delayed, (message.eta_ms, self._order, record))
+        elif self._original_order is not None:
+            record.order = self._original_order
+            queue.push_back(record)
+        else:
+            queue.push(record)
+        self.dirty = True
+
+    def _drop_duplicate(self, journal: Journal, sequence: int, id: str) -> None:
+        """A retry of a publish that the mesh has already (R8): the first one stands, and its result goes to both publishers."""
+        self._replica.settle(journal, sequence)
+        result = self.results.get(id)
+        if result is not None:
+            self._post(journal.owner, ResultsMessage([result]), True)
+        else:
+            self.watchers.setdefault(id, set()).add(journal.owner)
+
+    def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
+        if not self.active:
+            return
+        if isinstance(entry, Result):
+            self.results.lost(journal, sequence, entry.id)
+        elif isinstance(entry, Message):
+            record = self.records.get(entry.id)
+            if record is not None and record.journal is journal and record.sequence == sequence:
+                del self.records[entry.id]
+                self._leave_state(record)
+                record.move(RecordEvent.ENDED)
+
+    def _leave_state(self, record: Record) -> None:
+        """Take a record out of the counts of its state; its place in a lane or heap is skipped when it comes up."""
+        queue = self.queues[record.message.queue]
+        if record.state is RecordState.LEASED:
+            queue.leased -= 1
+            worker = self.workers.get(record.worker)
+            if worker is not None:
+                worker.leases.pop(record.message.id, None)
+        elif record.state is RecordState.READY:
+            queue.ready -= 1
+        elif record.state is RecordState.DELAYED:
+            queue.delayed -= 1
+        if queue.empty:
+            del self.queues[queue.name]
+
+    # -- leases --------------------
+
+    def _lease(self, record: Record, worker: WorkerState) -> None:
+        """A worker holds this message, as it or a deputy's knowledge says."""
+        queue = self.queues[record.message.queue]
+        if record.state is RecordState.READY:
+            queue.ready -= 1
+        else:
+            queue.delayed -= 1
+        record.move(RecordEvent.DELIVERED)
+        queue.leased += 1
+        record.worker = worker.id
+        worker.leases[record.message.id] = record
+
+    def _give_back(self, record: Record) -> None:
+        """The worker did not start it: ready again, in its old place."""
+        queue = self.queues[record.message.queue]
+        worker = self.workers.get(record.worker)
+        if worker is not None:
+            worker.leases.pop(record.message.id, None)
+        queue.leased -= 1
+        record.move(RecordEvent.GIVEN_BACK)
+        record.worker = ""
+        queue.push_back(record)
+        self.dirty = True
+
+    def _lose(self, record: Record) -> None:
+        """The worker died with it: count the attempt durably by writing the message anew, or give up (R24)."""
+        message = record.message
+        attempts = message.attempts + 1
+        self.redelivered += 1
+        if attempts >= self._settings.max_deliveries:
+            text = f"its worker was lost {attempts} times; the limit is max_deliveries = {self._settings.max_deliveries}"
+            worker = self.workers.get(record.worker)
+            self._finish(record, int(Status.FAILURE), b"", Failure(EXHAUSTED, text), worker)
+            return
+        self._original_order = record.order
+        self._replica.settle(record.journal, record.sequence)
+        self._replica.write(Message(message.id, message.queue, message.task, message.body, attempts=attempts, eta_ms=message.eta_ms))
+        self._original_order = None
+        if record.journal.owner != self._me.id:  # the new entry is ours: remember whose clients wait
+            self.watchers.setdefault(message.id, set()).add(record.journal.owner)
+
+    def _finish(self, record: Record, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None) -> None:
+        """One transaction: settle the message, write its result."""
+        message = record.message
+        self._replica.settle(record.journal, record.sequence)
+        node = self._membership.name_of(worker.node) if worker is not None else ""
+        name = worker.name if worker is not None else ""
+        result = Result(message.id, status, body, failure, node, name, self.wall_ms)
+        self.finished += 1
+        self._replica.write(result)
+        self._push_result(record.journal.owner, result)
+
+    def _push_result(self, owner: str, result: Result) -> None:
+        waiting = self.watchers.pop(result.id, None)
+        self._pushes.setdefault(owner, []).append(result)
+        if waiting is not None:
+            for node in waiting:
+                if node != owner:
+                    self._pushes.setdefault(node, []).append(result)
+
+    # -- messages from the nodes' edges --------------------
+
+    def on_offer(self, node: str, offer: Offer, now: float) -> None:
+        """A worker says what it takes; a full offer also says what it holds, which settles what was lost on the way."""
+        worker = self.workers.get(offer.worker)
+        if worker is None:
+            worker = self.workers[offer.worker] = WorkerState(offer.worker, node)
+        worker.update(node, offer)
+        if offer.active is not None:
+            if not worker.synced or offer.generation > worker.generation:
+                self._judge_leases(worker, set(offer.active))
+            worker.synced = True
+            worker.generation = offer.generation
+        self.dirty = True
+
+    def _judge_leases(self, worker: WorkerState, active: set[str]) -> None:
+        for id, record in list(worker.leases.items()):
+            if id not in active:
+                self._give_back(record)
+        for id in active:
+            held = self.records.get(id)
+            if held is not None and held.state is not RecordState.LEASED:
+                self._lease(held, worker)
+            elif held is not None and held.worker != worker.id and held.worker not in self.workers:
+                held.worker = worker.id
+                worker.leases[id] = held
+
+    def on_outcomes(self, node: str, message: Outcomes) -> None:
+        """How deliveries ended. An outcome counts whoever holds the lease by now: the first terminal one stands (R28)."""
+        worker = self.workers.get(message.worker)
+        if worker is not None:
+            worker.capacity = message.capacity
+        for outcome in message.outcomes:
+            record = self.records.get(outcome.id)
+            if record is not None:
+                self._end_delivery(record, outcome, worker, message.worker)
+        self.dirty = True
+        kept = OutcomesKept(message.worker, [outcome.id for outcome in message.outcomes])
+        self._replication.when_copied(lambda _copies: self._post(node, kept, False))
+
+    def _end_delivery(self, record: Record, outcome: Outcome, worker: WorkerState | None, worker_id: str) -> None:
+        if outcome.kind == OutcomeKind.DONE:
+            self._finish(record, outcome.status, outcome.body, outcome.failure, worker)
+        elif record.state is RecordState.LEASED and record.worker == worker_id:
+            if outcome.kind == OutcomeKind.RETURNED:
+                self._give_back(record)
+            else:
+                self._lose(record)
+
+    def on_worker_gone(self, node: str, worker_id: str) -> None:
+        """A node lost a worker, or it left; void unless it has attached elsewhere since."""
+        worker = self.workers.get(worker_id)
+        if worker is not None and worker.node == node:
+            self._drop_worker(worker)
+
+    def _drop_worker(self, worker: WorkerState) -> None:
+        for record in list(worker.leases.values()):
+            self._lose(record)
+        self.workers.pop(worker.id, None)
+        self.dirty = True
+
+    def on_watch(self, node: str, message: Watch) -> None:
+        """A node's clients want these results, now or when they come."""
+        results: list[Result] = []
+        states: list[tuple[str, int]] = []
+        for id in message.ids:
+            result = self.results.get(id)
+            record = self.records.get(id)
+            if result is not None:
+                results.append(result)
+            elif record is not None:
+                self.watchers.setdefault(id, set()).add(node)
+                states.append((id, Status.STARTED if record.state is RecordState.LEASED else Status.PENDING))
+            else:
+                states.append((id, Status.UNKNOWN))
+        self._post(node, ResultsMessage(results, states), True)
+
+    def hold_back(self, node: str) -> None:
+        """The node is asked to report anew: give its workers nothing until their full offers come."""
+        for worker in self.workers.values():
+            if worker.node == node:
+                worker.synced = False
+
+    def node_lost(self, node: str, now: float) -> None:
+        """A node is no longer reachable: its workers may come back through another, so their leases stay valid for a while."""
+        for worker in self.workers.values():
+            if worker.node == node and worker.orphaned_at is None:
+                worker.synced = False
+                worker.orphaned_at = now
+
+    # -- time --------------------
+
+    def flush(self) -> None:
+        """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them."""
+        if self._pushes:
+            pushes, self._pushes = self._pushes, {}
+            for node, results in pushes.items():
+                self._post(node, ResultsMessage(results), True)
+
+    def tick(self, now: float) -> None:
+        """What is due becomes ready; leases of workers that did not come back are void; old results go."""
+        while self._delayed and self._delayed[0][0] <= self.wall_ms:
+            _, _, record = heapq.heappop(self._delayed)
+            if record.state is RecordState.DELAYED:
+                record.move(RecordEvent.DUE)
+                queue = self.queues[record.message.queue]
+                queue.delayed -= 1
+                queue.push(record)
+                self.dirty = True
+        for worker in [worker for worker in self.workers.values() if worker.orphaned_at is not None]:
+            assert worker.orphaned_at is not None
+            sure = self._membership.gone_for_sure(worker.node) or self._membership.is_reachable(worker.node)
+            grace_s = self._settings.orphan_grace_s if sure else self._settings.takeover_patience_s
+            if now - worker.orphaned_at >= grace_s:
+                self._drop_worker(worker)
+        self.results.expire(self.wall_ms)

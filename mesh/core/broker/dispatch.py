@@ -1,0 +1,109 @@
+"""Giving ready messages to workers with room: fair by free slots first, then the margin for short tasks."""
+
+from __future__ import annotations
+
+from mesh.config import Settings
+from mesh.core.broker.broker import Broker, Post
+from mesh.core.broker.workers import WorkerState
+from mesh.core.cluster.replication import Replication
+from mesh.wire.messages import Consumers, Deliver, Delivery, Notice
+
+
+class Dispatcher:
+    """Hands due, runnable messages to workers, and tells about those that nobody can run."""
+
+    def __init__(self, broker: Broker, replication: Replication, settings: Settings, post: Post) -> None:
+        self._broker = broker
+        self._replication = replication
+        self._settings = settings
+        self._post = post
+        self._first = 0
+        self._noticed: set[tuple[str, str]] = set()
+        self.consumed: set[str] = set()
+        self.delivered = 0
+
+    def dispatch(self) -> None:
+        """Deliver as much as the workers have room for. The caller has checked the authority to do so."""
+        broker = self._broker
+        if not broker.dirty:
+            return
+        broker.dirty = False
+        workers = [worker for worker in broker.workers.values() if worker.synced and worker.room > 0]
+        if not workers:
+            return
+        self._first = (self._first + 1) % len(workers)
+        workers = workers[self._first :] + workers[: self._first]
+        for worker in workers:
+            if worker.free_slots > 0:
+                self._give(worker, worker.free_slots)
+        ready = sum(queue.ready for queue in broker.queues.values())
+        share = -(-ready // len(workers))
+        for worker in workers:
+            if ready and worker.room > 0:
+                self._give(worker, min(worker.room, max(share, 1)))
+
+    def _give(self, worker: WorkerState, limit: int) -> None:
+        queues = self._broker.queues
+        deliveries: list[Delivery] = []
+        size = 0
+        names = worker.queues[worker.turn :] + worker.queues[: worker.turn]
+        for name in names:
+            queue = queues.get(name)
+            if queue is None or not queue.ready:
+                continue
+            for record in queue.take(worker.tasks, limit - len(deliveries)):
+                message = record.message
+                record.worker = worker.id
+                worker.leases[message.id] = record
+                size += len(message.body) + 100
+                if size > self._settings.max_frame_bytes // 2 and deliveries:
+                    self._send(worker, deliveries)
+                    limit -= len(deliveries)
+                    deliveries, size = [], len(message.body)
+                deliveries.append(Delivery(message.id, message.task, message.body, message.attempts + 1, message.queue))
+            if len(deliveries) >= limit:
+                break
+        if deliveries:
+            worker.turn = (worker.turn + 1) % len(worker.queues)
+            self._send(worker, deliveries)
+
+    def _send(self, worker: WorkerState, deliveries: list[Delivery]) -> None:
+        self.delivered += len(deliveries)
+        self._replication.note_leases(worker.id, worker.node, [delivery.id for delivery in deliveries])
+        self._post(worker.node, Deliver(worker.id, deliveries), False)
+
+    # -- what people should know --------------------
+
+    def waiting_for(self, queue_name: str) -> list[str]:
+        """Names of ready tasks of a queue that no live worker on it can run."""
+        queue = self._broker.queues.get(queue_name)
+        if queue is None:
+            return []
+        able = {task for worker in self._broker.workers.values() if queue_name in worker.queues for task in worker.tasks}
+        return sorted(task for task in queue.tasks_waiting() if task not in able)
+
+    def notice(self) -> None:
+        """Tell the workers of a queue about tasks there that none of them has; once for each."""
+        for queue in list(self._broker.queues.values()):
+            if not queue.ready:
+                continue
+            consumers = [worker for worker in self._broker.workers.values() if queue.name in worker.queues and worker.synced]
+            for task in self.waiting_for(queue.name) if consumers else ():
+                for worker in consumers:
+                    if (worker.id, task) not in self._noticed:
+                        self._noticed.add((worker.id, task))
+                        text = f"queue {queue.name!r} holds task {task!r}, which no worker on it has; it waits for one that does"
+                        self._post(worker.node, Notice(worker.id, text), False)
+
+    def consumers_changed(self) -> Consumers | None:
+        """The consumed queues, when they are not what was told last."""
+        consumed = {name for worker in self._broker.workers.values() if worker.capacity for name in worker.queues}
+        if consumed == self.consumed:
+            return None
+        self.consumed = consumed
+        return Consumers(sorted(consumed))
+
+    def reset(self) -> None:
+        """A new reign: nothing has been told yet."""
+        self.consumed = set()
+        self._noticed = set()

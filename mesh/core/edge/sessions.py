@@ -1,0 +1,302 @@
+"""The edge of a node: the clients and workers attached to it. It accepts messages, and relays between them and the coordinator.
+
+It keeps nothing that can't be rebuilt: workers repeat what they hold and clients what they wait for when the coordinator changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh.config import Settings
+from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.replica import Replica
+from mesh.core.cluster.replication import Replication
+from mesh.core.effects import Identity
+from mesh.core.turn import Turn
+from mesh.wire.messages import (
+    PROTOCOL_VERSION,
+    Answer,
+    Attach,
+    Attached,
+    Confirm,
+    Deliver,
+    Leaving,
+    NewCoordinator,
+    Notice,
+    Offer,
+    Outcomes,
+    OutcomesKept,
+    PeerMessage,
+    Pong,
+    Query,
+    Refused,
+    Results,
+    SessionReply,
+    Submit,
+    Watch,
+    WorkerGone,
+)
+
+WATCH_CHUNK = 5_000
+"""Ids in one Watch when a node asks a new coordinator for all that its clients wait for."""
+MAX_ID_CHARS = 255
+MAX_NAME_CHARS = 255
+
+
+class Session:
+    """One attachment of a client or worker."""
+
+    __slots__ = ("heard_at", "id", "kind", "name", "pid", "worker")
+
+    def __init__(self, id: bytes, attach: Attach, now: float) -> None:
+        self.id = id
+        self.kind = attach.kind
+        self.name = attach.name
+        self.pid = attach.pid
+        self.heard_at = now
+        self.worker = ""
+        """The worker's id, once it has made an offer."""
+
+
+class Edge:
+    """Sessions of this node, and what they wait for."""
+
+    def __init__(
+        self,
+        me: Identity,
+        replica: Replica,
+        membership: Membership,
+        replication: Replication,
+        turn: Turn,
+        settings: Settings,
+        *,
+        to_coordinator: Callable[[PeerMessage], bool],
+        coordinator: Callable[[], tuple[str, int]],
+        local_answer: Callable[[str, str], bytes],
+    ) -> None:
+        self._me = me
+        self._replica = replica
+        self._membership = membership
+        self._replication = replication
+        self._turn = turn
+        self._settings = settings
+        self._to_coordinator = to_coordinator
+        self._coordinator = coordinator
+        self._local_answer = local_answer
+        self.now = 0.0
+        self.sessions: dict[bytes, Session] = {}
+        self.workers: dict[str, bytes] = {}
+        """Worker id to its session."""
+        self.outstanding: dict[str, bytes | set[bytes]] = {}
+        """Task id to the session(s) that wait for its result."""
+        self.consumed: frozenset[str] | None = None
+        """Queues with a live consumer, as the coordinator told; None before it has."""
+        self.unconfirmed_bytes = 0
+        self.refused = 0
+        self._questions: dict[int, tuple[bytes, int]] = {}
+        self._question_number = 0
+        self._told = ("", -1)
+        self._handlers: dict[type, Callable[[Session, object], None]] = {
+            Submit: self._on_submit,  # type: ignore[dict-item]
+            Offer: self._on_offer,  # type: ignore[dict-item]
+            Outcomes: self._on_outcomes,  # type: ignore[dict-item]
+            Watch: self._on_watch,  # type: ignore[dict-item]
+            Query: self._on_query,  # type: ignore[dict-item]
+        }
+
+    # -- requests of sessions --------------------
+
+    def on_request(self, id: bytes, request: object) -> None:
+        """Any message from an attached program."""
+        session = self.sessions.get(id)
+        if isinstance(request, Attach):
+            self._on_attach(id, request)
+        elif session is None:
+            self._turn.to_session(id, Refused("not-attached", "attach first"))
+        else:
+            session.heard_at = self.now
+            handler = self._handlers.get(type(request))
+            if handler is not None:
+                handler(session, request)
+            elif type(request).__name__ == "Ping":
+                self._turn.to_session(id, Pong())
+            else:
+                self.close(id)
+
+    def _on_attach(self, id: bytes, attach: Attach) -> None:
+        if attach.protocol != PROTOCOL_VERSION or attach.kind not in ("client", "worker"):
+            self.refused += 1
+            text = f"this node speaks protocol {PROTOCOL_VERSION}, you speak {attach.protocol}: install the same version of mesh"
+            self._turn.to_session(id, Refused("protocol", text))
+            return
+        self.sessions[id] = Session(id, attach, self.now)
+        coordinator, _term = self._coordinator()
+        members = [member for member in self._membership.admitted() if member.id != self._me.id]
+        me = self._me
+        self._turn.to_session(
+            id,
+            Attached(
+                me.mesh,
+                me.mesh_id,
+                me.name,
+                me.id,
+                self._membership.name_of(coordinator) if coordinator else "",
+                members,
+                self._settings.max_body_bytes,
+            ),
+        )
+
+    def _on_submit(self, session: Session, submit: Submit) -> None:
+        problem, size = self._check(submit)
+        if problem:
+            self.refused += 1
+            self._turn.to_session(session.id, Confirm(submit.number, 0, problem))
+            return
+        journal, last = self._replica.write_many(submit.messages)
+        outstanding, id = self.outstanding, session.id
+        for message in submit.messages:
+            if outstanding.setdefault(message.id, id) != id:
+                self._also_waits(message.id, id)
+        warnings: list[str] = []
+        if self.consumed is not None:
+            warnings = sorted({message.queue for message in submit.messages} - self.consumed)
+        self.unconfirmed_bytes += size
+
+        def confirm(copies: int) -> None:
+            self.unconfirmed_bytes -= size
+            self._turn.to_session(id, Confirm(submit.number, copies, "", warnings))
+
+        self._replication.when_copied(confirm)
+
+    def _check(self, submit: Submit) -> tuple[str, int]:
+        """(why the messages are not accepted or "", their size)."""
+        limit = self._settings.max_body_bytes
+        size = 0
+        for message in submit.messages:
+            size += len(message.body)
+            if len(message.body) > limit:
+                return f"too-large: a body of {len(message.body)} bytes; the limit is max_body_bytes = {limit}", size
+            if not 0 < len(message.id) <= MAX_ID_CHARS or not 0 < len(message.queue) <= MAX_NAME_CHARS or not len(message.task) > 0:
+                return "invalid: ids, queues and task names have 1 to 255 characters", size
+        if self.unconfirmed_bytes + size > self._settings.max_accepted_bytes:
+            return f"busy: {self.unconfirmed_bytes} bytes wait for their copies; the limit is max_accepted_bytes", size
+        return "", size
+
+    def _also_waits(self, task_id: str, session: bytes) -> None:
+        waiting = self.outstanding[task_id]
+        if isinstance(waiting, set):
+            waiting.add(session)
+        elif waiting not in self.sessions:
+            self.outstanding[task_id] = session
+        elif waiting != session:
+            self.outstanding[task_id] = {waiting, session}
+
+    def _on_offer(self, session: Session, offer: Offer) -> None:
+        if session.kind != "worker":
+            return
+        session.worker = offer.worker
+        self.workers[offer.worker] = session.id
+        self._to_coordinator(offer)
+
+    def _on_outcomes(self, session: Session, outcomes: Outcomes) -> None:
+        if session.worker == outcomes.worker:
+            self._to_coordinator(outcomes)
+
+    def _on_watch(self, session: Session, watch: Watch) -> None:
+        for id in watch.ids:
+            if self.outstanding.setdefault(id, session.id) != session.id:
+                self._also_waits(id, session.id)
+        self._to_coordinator(watch)
+
+    def _on_query(self, session: Session, query: Query) -> None:
+        self._question_number += 1
+        number = self._question_number
+        self._questions[number] = (session.id, query.number)
+        if not self._to_coordinator(Query(number, query.what, query.argument)):
+            self.on_answer(Answer(number, self._local_answer(query.what, query.argument)))
+
+    # -- from the coordinator --------------------
+
+    def from_coordinator(self, message: object, after_commit: bool) -> None:
+        """A message that the coordinator, here or elsewhere, has for a program attached to this node."""
+        if isinstance(message, Deliver | OutcomesKept | Notice):
+            session = self.workers.get(message.worker)
+            if session is not None:
+                self._turn.to_session(session, message)
+        elif isinstance(message, Results):
+            self._on_results(message, after_commit)
+        elif isinstance(message, Answer):
+            self.on_answer(message)
+
+    def _on_results(self, message: Results, after_commit: bool) -> None:
+        send = self._turn.to_session_after_commit if after_commit else self._turn.to_session
+        by_session: dict[bytes, Results] = {}
+        outstanding = self.outstanding
+        for result in message.results:
+            waiting = outstanding.pop(result.id, None)
+            if waiting is None:
+                continue
+            for session in waiting if isinstance(waiting, set) else (waiting,):
+                found = by_session.get(session)
+                if found is None:
+                    found = by_session[session] = Results([])
+                found.results.append(result)
+        for id, status in message.states:
+            waiting = outstanding.get(id)
+            if waiting is None:
+                continue
+            for session in waiting if isinstance(waiting, set) else (waiting,):
+                by_session.setdefault(session, Results([])).states.append((id, status))
+        for session, results in by_session.items():
+            if session in self.sessions:
+                send(session, results)
+
+    def on_answer(self, answer: Answer) -> None:
+        """The answer to a question that this edge has passed on."""
+        asker = self._questions.pop(answer.number, None)
+        if asker is not None:
+            session, number = asker
+            self._turn.to_session(session, Answer(number, answer.body, answer.error))
+
+    def coordinator_changed(self) -> None:
+        """Another coordinator reigns: workers repeat what they hold; it is told what clients wait for."""
+        coordinator, term = self._coordinator()
+        notice = NewCoordinator(self._membership.name_of(coordinator), term)
+        for session in self.sessions.values():
+            self._turn.to_session(session.id, notice)
+
+    def watch_again(self) -> None:
+        """Ask the coordinator for all results that clients of this node wait for."""
+        ids = list(self.outstanding)
+        for start in range(0, len(ids), WATCH_CHUNK):
+            self._to_coordinator(Watch(ids[start : start + WATCH_CHUNK]))
+
+    # -- coming and going --------------------
+
+    def close(self, id: bytes) -> None:
+        """A program has left, or was not heard for too long."""
+        session = self.sessions.pop(id, None)
+        if session is not None and session.worker and self.workers.get(session.worker) == id:
+            del self.workers[session.worker]
+            self._to_coordinator(WorkerGone(session.worker))
+
+    def tick(self) -> None:
+        """Forget sessions that are silent."""
+        for session in list(self.sessions.values()):
+            limit_s = self._settings.worker_timeout_s if session.kind == "worker" else self._settings.session_timeout_s
+            if self.now - session.heard_at > limit_s:
+                self.close(session.id)
+        if len(self.outstanding) > 1_000:
+            self._forget_waits_of_gone_sessions()
+
+    def _forget_waits_of_gone_sessions(self) -> None:
+        live = self.sessions
+        gone = [id for id, waiting in self.outstanding.items() if isinstance(waiting, bytes) and waiting not in live]
+        for id in gone:
+            del self.outstanding[id]
+
+    def leave(self) -> None:
+        """The node stops: send its programs elsewhere."""
+        leaving: SessionReply = Leaving()
+        for session in self.sessions.values():
+            self._turn.to_session(session.id, leaving)

@@ -1,0 +1,491 @@
+"""The whole core as one state machine: events and the time go in, effects come out (see effects.py for the contract)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mesh.config import Settings
+from mesh.core.broker.broker import Broker
+from mesh.core.broker.dispatch import Dispatcher
+from mesh.core.cluster.channels import Arrival
+from mesh.core.cluster.election import Election
+from mesh.core.cluster.membership import Membership, Peer
+from mesh.core.cluster.replica import Replica
+from mesh.core.cluster.replication import Replication
+from mesh.core.edge.sessions import Edge
+from mesh.core.effects import Batch, Identity, Restored, Sends
+from mesh.core.report import status_report
+from mesh.core.states import Role
+from mesh.core.turn import Turn
+from mesh.wire.entries import Member
+from mesh.wire.frames import Envelope
+from mesh.wire.messages import (
+    Abdicate,
+    Answer,
+    Consumers,
+    Deliver,
+    Goodbye,
+    Heartbeat,
+    Notice,
+    Offer,
+    Outcomes,
+    OutcomesKept,
+    PeerMessage,
+    PreVote,
+    PreVoted,
+    Query,
+    Reign,
+    Release,
+    Replicate,
+    Replicated,
+    Report,
+    Reset,
+    Results,
+    SessionRequest,
+    Vote,
+    Voted,
+    Watch,
+    Welcome,
+    WorkerGone,
+)
+
+NOTICE_INTERVAL_S = 1.0
+REIGN_INTERVAL_S = 0.5
+"""Pause between requests to a reachable member that has not reported yet."""
+
+
+class Machine:
+    """One node. Every ``on_`` method takes an event; call :meth:`at` first in each turn, :meth:`flush` last."""
+
+    def __init__(self, me: Identity, settings: Settings, restored: Restored) -> None:
+        self.me = me
+        self.settings = settings
+        self.turn = Turn()
+        self.replica = Replica(self.turn, me.id, me.bulk_journal, me.shared_journal)
+        self.replica.restore(restored)
+        self.membership = Membership(me, self.replica, settings)
+        self.replication = Replication(me, self.replica, self.membership, self.turn, settings)
+        self.election = Election(
+            me,
+            self.membership,
+            self.turn,
+            settings,
+            on_elected=self._elected,
+            on_yield=self._yielded,
+            on_follow=self._follow,
+            is_complete=self.replication.is_complete,
+        )
+        self.election.restore(restored.term, restored.voted_for)
+        self.broker = Broker(me, self.replica, self.membership, self.replication, settings, self._post)
+        self.dispatcher = Dispatcher(self.broker, self.replication, settings, self._post)
+        self.edge = Edge(
+            me,
+            self.replica,
+            self.membership,
+            self.replication,
+            self.turn,
+            settings,
+            to_coordinator=self._to_coordinator,
+            coordinator=lambda: (self.election.coordinator, self.election.term),
+            local_answer=lambda what, argument: status_report(self) if what == "status" else b"null",
+        )
+        self.now = 0.0
+        self.wall_ms = 0
+        self.left = False
+        """This node has said goodbye: nothing more will come."""
+        self._started = False
+        self._last_at = 0.0
+        self._beat_at = 0.0
+        self._noticed_at = 0.0
+        self._reconcile_until = 0.0
+        self._awaited: set[str] = set()
+        self._awaited_workers: set[str] = set()
+        self._asked_at: dict[str, float] = {}
+        self._deferred: list[tuple[str, PeerMessage]] = []
+        self._without_authority_since: float | None = None
+        self._reachable_before: set[str] = set()
+        self._handlers: dict[type, Callable[[str, Any], None]] = {
+            Heartbeat: self._on_heartbeat,
+            Goodbye: self._on_goodbye,
+            PreVote: self.election.on_pre_vote,
+            PreVoted: self.election.on_pre_voted,
+            Vote: self.election.on_vote,
+            Voted: self.election.on_voted,
+            Reign: self._on_reign,
+            Report: self._on_report,
+            Welcome: self._on_welcome,
+            Replicate: self._on_replicate,
+            Replicated: self.replication.on_replicated,
+            Release: self._on_release,
+            Abdicate: lambda sender, message: self.election.take_over(message.term),
+            Offer: self._on_broker_message,
+            WorkerGone: self._on_broker_message,
+            Outcomes: self._on_broker_message,
+            Watch: self._on_broker_message,
+            Query: self._on_broker_message,
+            Deliver: self._on_edge_message,
+            OutcomesKept: self._on_edge_message,
+            Results: self._on_edge_message,
+            Answer: self._on_edge_message,
+            Notice: self._on_edge_message,
+            Consumers: self._on_consumers,
+        }
+
+    # -- time --------------------
+
+    def at(self, now: float, wall_s: float) -> None:
+        """A turn of the loop begins at this monotonic and wall time, seconds."""
+        gap_s = now - self._last_at
+        self.now = self._last_at = self.membership.now = self.edge.now = now
+        self.wall_ms = self.broker.wall_ms = int(wall_s * 1000)
+        if not self._started:
+            self._started = True
+            self.election.started_at = now
+            self.membership.load()
+            self.membership.announce_me(self.wall_ms)
+        elif gap_s > self.settings.heartbeat_timeout_s / 2:
+            self.election.woke_up(gap_s)
+
+    def tick(self) -> None:
+        """Do what is due; call at least every 50 ms."""
+        self._watch_reachability()
+        self.election.tick()
+        if self.now - self._beat_at >= self.settings.heartbeat_interval_s:
+            self._beat_at = self.now
+            for peer in self.membership.peers.values():
+                self._send_heartbeat(peer)
+        self.edge.tick()
+        if self.election.role == Role.RECONCILING:
+            self._reconcile()
+        if self.election.is_coordinator:
+            self._ask_for_reports()
+            self.replication.appoint()
+            self._tick_reign()
+
+    def flush(self) -> None:
+        """The end of a turn: dispatch what may be dispatched, stream what was decided, let go what has its copies."""
+        if self.election.role == Role.REIGNING and self.broker.dirty and self.has_authority():
+            self.dispatcher.dispatch()
+        self.broker.flush()
+        self.replication.flush(self.now)
+
+    def has_authority(self) -> bool:
+        """Whether this coordinator may dispatch now (DESIGN 5): majority, or proof that the missing are gone, or patience."""
+        if self.membership.has_authority_now():
+            self._without_authority_since = None
+            return True
+        if self._without_authority_since is None:
+            self._without_authority_since = self.now
+        return self.now - self._without_authority_since >= self.settings.takeover_patience_s
+
+    def take_sends(self) -> Sends:
+        """What may leave now, with envelopes for peers."""
+        peers, sessions = self.turn.take_messages()
+        known = self.membership.peers
+        enveloped: list[tuple[str, Envelope, PeerMessage]] = []
+        for peer_id, message in peers:
+            peer = known.get(peer_id)
+            if peer is not None:
+                enveloped.append((peer_id, peer.channel.next_envelope(), message))
+        return Sends(enveloped, sessions)
+
+    def take_batch(self) -> Batch | None:
+        """The next transaction, when the last one is done."""
+        return self.turn.take_batch()
+
+    def on_committed(self, number: int) -> None:
+        """The batch of that number is on the disk."""
+        self.turn.committed(number)
+
+    # -- events from outside --------------------
+
+    def on_session(self, session: bytes, request: SessionRequest) -> None:
+        """A message from an attached program."""
+        self.edge.on_request(session, request)
+
+    def on_session_closed(self, session: bytes) -> None:
+        """An attached program can't be reached any more."""
+        self.edge.close(session)
+
+    def on_refused(self, peer_id: str) -> None:
+        """The peer's host actively refused a connection: its process is gone."""
+        peer = self.membership.peers.get(peer_id)
+        if peer is not None:
+            peer.refused = True
+            peer.hears_me = False
+
+    def on_connected(self, peer_id: str) -> None:
+        """The connection to a peer is up: greet it at once."""
+        peer = self.membership.peers.get(peer_id)
+        if peer is not None:
+            self._send_heartbeat(peer)
+
+    def on_knock(self, member: Member) -> list[Member]:
+        """A newcomer that proved to hold the fleet secret is admitted; returns the members that it should know."""
+        self.membership.admit(member)
+        return [known for known in self.membership.members.values() if known.durable]
+
+    def on_peer(self, peer_id: str, envelope: Envelope, message: PeerMessage) -> None:
+        """A message from an admitted node."""
+        peer = self.membership.peers.get(peer_id)
+        if peer is None:
+            return
+        newly_heard = not peer.heard_within(self.now, self.settings.heartbeat_timeout_s)
+        if isinstance(message, Reset):
+            if peer.channel.reset(message.incarnation, message.epoch):
+                self._channel_broke(peer_id)
+            return
+        arrival = peer.channel.arrive(envelope)
+        if arrival is Arrival.STALE:
+            return
+        peer.heard_at = self.now
+        peer.refused = peer.left = False
+        if arrival in (Arrival.GAP, Arrival.KNOWN_GAP):
+            if arrival is Arrival.GAP:
+                self.turn.to_peer(peer_id, Reset(envelope.incarnation, envelope.epoch))
+            return
+        if arrival is Arrival.NEXT_OF_NEW_PROCESS:
+            self.replication.forget_peer(peer_id)
+            self.broker.node_lost(peer_id, self.now)
+        if newly_heard:
+            self._send_heartbeat(peer)
+        self._handlers[type(message)](peer_id, message)
+
+    def leave(self) -> None:
+        """Leave politely: hand the reign over, then say goodbye. ``left`` is true once all has been said."""
+        if self.election.leaving:
+            return
+        self.election.leaving = True
+        self.edge.leave()
+        if self.election.is_coordinator:
+            successor = self._successor()
+            term = self.election.term
+            self.replication.flush(self.now)
+            self.election.yield_()
+            for peer in self.membership.reachable():
+                self._send_heartbeat(peer)
+            if successor:
+                self.turn.to_peer_after_commit(successor, Abdicate(term))
+        for peer in self.membership.reachable():
+            self.turn.to_peer_after_commit(peer.id, Goodbye())
+        self.left = True
+
+    # -- heartbeats --------------------
+
+    def _send_heartbeat(self, peer: Peer) -> None:
+        hears = not peer.refused and peer.heard_within(self.now, self.settings.heartbeat_timeout_s)
+        election = self.election
+        self.turn.to_peer(
+            peer.id,
+            Heartbeat(
+                term=election.term,
+                coordinator=election.coordinator,
+                hears_you=hears,
+                complete=self.replication.is_complete(),
+                weight=self.me.weight,
+                never_coordinate=self.me.never_coordinate or election.leaving,
+                up_ms=election.up_ms(),
+                wall_ms=self.wall_ms,
+                asleep=election.asleep(),
+                authority=election.role == Role.REIGNING,
+            ),
+        )
+        peer.channel.ask_again()
+
+    def _on_heartbeat(self, sender: str, beat: Heartbeat) -> None:
+        peer = self.membership.peers[sender]
+        became_two_way = beat.hears_you and not peer.hears_me
+        peer.beat = beat
+        peer.hears_me = beat.hears_you
+        if beat.hears_you:
+            self.election.on_heartbeat(sender, beat)
+            if became_two_way:
+                self._send_heartbeat(peer)
+
+    def _on_goodbye(self, sender: str, message: Goodbye) -> None:
+        peer = self.membership.peers[sender]
+        peer.left = True
+        peer.hears_me = False
+        if self.election.coordinator == sender:
+            self.election.coordinator = ""
+
+    def _watch_reachability(self) -> None:
+        """Notice peers that were alive and are not any more."""
+        reachable = {peer.id for peer in self.membership.reachable()}
+        for id in self._reachable_before - reachable:
+            self.replication.forget_peer(id)
+            self.broker.node_lost(id, self.now)
+            self._asked_at.pop(id, None)
+        self._reachable_before = reachable
+
+    def _channel_broke(self, peer_id: str) -> None:
+        """Messages between this node and a peer were lost: reconcile with it anew."""
+        self.replication.forget_peer(peer_id)
+        self._send_heartbeat(self.membership.peers[peer_id])
+        if self.election.is_coordinator:
+            self._ask(peer_id)
+        elif self.election.coordinator == peer_id:
+            self._follow()
+
+    # -- the reign --------------------
+
+    def _elected(self) -> None:
+        self.replication.lead()
+        self._awaited = {peer.id for peer in self.membership.reachable()}
+        self._awaited_workers = set(self.edge.workers)
+        self._reconcile_until = self.now + self.settings.reconcile_timeout_s
+        self._asked_at.clear()
+        self._deferred.clear()
+        self.dispatcher.reset()
+        self._without_authority_since = None
+        self.edge.coordinator_changed()
+        for id in self._awaited:
+            self._ask(id)
+        self._reconcile()
+
+    def _yielded(self) -> None:
+        self.broker.end()
+        self.replication.leading = False
+
+    def _ask(self, peer_id: str) -> None:
+        self._asked_at[peer_id] = self.now
+        self.broker.hold_back(peer_id)
+        self.replication.reign_to(peer_id, self.election.term)
+
+    def _ask_for_reports(self) -> None:
+        """Members that are reachable and have no stream: they came back, or joined."""
+        for peer in self.membership.reachable():
+            asked_at = self._asked_at.get(peer.id)
+            if peer.id not in self.replication.streams and (asked_at is None or self.now - asked_at > REIGN_INTERVAL_S):
+                self._ask(peer.id)
+
+    def _reconcile(self) -> None:
+        """R9: dispatch only after every reachable member has reported, or the time for it is over."""
+        self._awaited = {id for id in self._awaited if self.membership.is_reachable(id) and not self.replication.reconciled_with(id)}
+        if (self._awaited or self._awaited_workers) and self.now < self._reconcile_until:
+            return
+        self.election.reconciled()
+        self.broker.begin(self.now)
+        deferred, self._deferred = self._deferred, []
+        for sender, message in deferred:
+            self._on_broker_message(sender, message)
+        self.edge.watch_again()
+
+    def _tick_reign(self) -> None:
+        for member in self.membership.admitted():
+            peer = self.membership.peers.get(member.id)
+            if peer is not None and peer.left:
+                self.membership.mark_left(member.id)
+        if self.election.role != Role.REIGNING:
+            return
+        self.broker.tick(self.now)
+        consumers = self.dispatcher.consumers_changed()
+        if consumers is not None:
+            self.edge.consumed = frozenset(consumers.queues)
+            for peer in self.membership.reachable():
+                self.turn.to_peer(peer.id, consumers)
+        if self.now - self._noticed_at >= NOTICE_INTERVAL_S:
+            self._noticed_at = self.now
+            self.dispatcher.notice()
+        if not self.membership.has_authority_now():
+            self.broker.dirty = True  # keeps the clock of patience going, and dispatches when it has run out
+
+    def _successor(self) -> str:
+        """The deputy that shall take over, or any other reachable node that may."""
+        electable = {peer.id for peer in self.membership.reachable() if peer.beat is not None and not peer.beat.never_coordinate}
+        candidates = [id for id in self.replication.deputies if id in electable] or sorted(electable)
+        return candidates[0] if candidates else ""
+
+    # -- following --------------------
+
+    def _on_reign(self, sender: str, message: Reign) -> None:
+        if self.election.coordinator == sender and self.election.term == message.term and not self.election.is_coordinator:
+            self._follow()
+        else:
+            self.election.on_claim(sender, message.term)
+
+    def _follow(self) -> None:
+        """Report to the coordinator; its Welcome opens the stream, and the edge's programs repeat themselves."""
+        self.replication.follow(self.election.coordinator, self.election.term, list(self.edge.workers))
+        self.edge.coordinator_changed()
+
+    def _on_report(self, sender: str, report: Report) -> None:
+        if self.election.is_coordinator and report.term == self.election.term:
+            self.replication.on_report(sender, report)
+            if self.election.role == Role.RECONCILING:
+                self._awaited_workers.update(report.workers)
+            elif self.dispatcher.consumed:
+                self.turn.to_peer(sender, Consumers(sorted(self.dispatcher.consumed)))
+
+    def _on_welcome(self, sender: str, welcome: Welcome) -> None:
+        if sender == self.election.coordinator and welcome.term == self.election.term:
+            self.replication.on_welcome(sender, welcome)
+            self.edge.watch_again()
+
+    def _on_replicate(self, sender: str, message: Replicate) -> None:
+        if message.term != self.election.term or (sender != self.election.coordinator and not self.election.is_coordinator):
+            return
+        if not self.replication.on_replicate(sender, message):
+            self._channel_broke(sender)
+            return
+        mine = self.membership.members.get(self.me.id)
+        if mine is None or not mine.present:
+            self.membership.announce_me(self.wall_ms)
+        if self.election.role == Role.RECONCILING:
+            self._reconcile()
+
+    def _on_release(self, sender: str, message: Release) -> None:
+        if sender == self.election.coordinator and message.term == self.election.term:
+            self.replication.on_release()
+
+    def _on_consumers(self, sender: str, message: Consumers) -> None:
+        if sender == self.election.coordinator:
+            self.edge.consumed = frozenset(message.queues)
+
+    # -- between edge and broker --------------------
+
+    def _to_coordinator(self, message: PeerMessage) -> bool:
+        """From this node's edge to the coordinator; False when there is none."""
+        if self.election.is_coordinator:
+            self._on_broker_message(self.me.id, message)
+            return True
+        if self.election.hears_coordinator():
+            self.turn.to_peer(self.election.coordinator, message)
+            return True
+        return False
+
+    def _on_broker_message(self, sender: str, message: PeerMessage) -> None:
+        if not self.election.is_coordinator:
+            return
+        if isinstance(message, Offer):
+            self.broker.on_offer(sender, message, self.now)
+            if message.active is not None and self._awaited_workers:
+                self._awaited_workers.discard(message.worker)
+                if self.election.role == Role.RECONCILING:
+                    self._reconcile()
+        elif not self.broker.active:
+            self._deferred.append((sender, message))
+        elif isinstance(message, Outcomes):
+            self.broker.on_outcomes(sender, message)
+        elif isinstance(message, Watch):
+            self.broker.on_watch(sender, message)
+        elif isinstance(message, WorkerGone):
+            self.broker.on_worker_gone(sender, message.worker)
+        elif isinstance(message, Query):
+            body = status_report(self) if message.what == "status" else b""
+            error = "" if body else f"unknown question {message.what!r}"
+            self._post(sender, Answer(message.number, body or b"null", error), False)
+
+    def _on_edge_message(self, sender: str, message: PeerMessage) -> None:
+        if sender == self.election.coordinator:
+            self.edge.from_coordinator(message, False)
+
+    def _post(self, node: str, message: PeerMessage, after_commit: bool) -> None:
+        """From the broker to a node's edge."""
+        if node == self.me.id:
+            self.edge.from_coordinator(message, after_commit)
+        elif after_commit:
+            self.turn.to_peer_after_commit(node, message)
+        else:
+            self.turn.to_peer(node, message)

@@ -1,0 +1,84 @@
+"""What ``mesh status`` shows, as the coordinator (or, without one, this node) knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mesh.core.states import Role
+from mesh.wire.entries import Member
+
+if TYPE_CHECKING:
+    from mesh.core.machine import Machine
+
+_encode = msgspec.json.Encoder().encode
+
+
+def status_report(machine: Machine) -> bytes:
+    """The status of the mesh as JSON; the fields are those of docs/reference/status.md."""
+    broker, dispatcher, election = machine.broker, machine.dispatcher, machine.election
+    membership = machine.membership
+    report = {
+        "mesh": machine.me.mesh,
+        "id": machine.me.mesh_id,
+        "coordinator": membership.name_of(election.coordinator) if election.coordinator else None,
+        "deputies": [membership.name_of(id) for id in machine.replication.deputies],
+        "term": election.term,
+        "dispatching": election.role == Role.REIGNING and machine.has_authority(),
+        "nodes": [_node(machine, member) for member in sorted(membership.members.values(), key=lambda m: m.name) if member.durable],
+        "workers": [
+            {
+                "name": worker.name,
+                "node": membership.name_of(worker.node),
+                "queues": worker.queues,
+                "tasks": sorted(worker.tasks),
+                "slots": worker.slots,
+                "active": len(worker.leases),
+            }
+            for worker in sorted(broker.workers.values(), key=lambda w: w.name)
+        ],
+        "queues": [
+            {
+                "name": name,
+                "ready": queue.ready if queue is not None else 0,
+                "delayed": queue.delayed if queue is not None else 0,
+                "unsettled": queue.unsettled if queue is not None else 0,
+                "consumers": sum(name in worker.queues for worker in broker.workers.values()),
+                "waiting_for": dispatcher.waiting_for(name),
+            }
+            for name in sorted(set(broker.queues) | {name for worker in broker.workers.values() for name in worker.queues})
+            for queue in [broker.queues.get(name)]
+        ],
+        "under_replicated": machine.replication.under_replicated(),
+        "results": {"count": len(broker.results), "bytes": broker.results.bytes, "evicted": broker.results.evicted},
+        "counters": {"delivered": dispatcher.delivered, "finished": broker.finished, "redelivered": broker.redelivered},
+    }
+    return _encode(report)
+
+
+def _node(machine: Machine, member: Member) -> dict[str, Any]:
+    membership, election = machine.membership, machine.election
+    me = member.id == machine.me.id
+    peer = membership.peers.get(member.id)
+    if me or membership.is_reachable(member.id):
+        state = "alive"
+    elif not member.present or (peer is not None and peer.left):
+        state = "away"
+    else:
+        state = "lost"
+    if member.id == election.coordinator:
+        role = "coordinator"
+    elif member.id in machine.replication.deputies:
+        role = "deputy"
+    else:
+        role = "member"
+    return {
+        "name": member.name,
+        "id": member.id,
+        "address": member.addresses[0] if member.addresses else "",
+        "state": state,
+        "role": role,
+        "pid": member.pid,
+        "version": member.version,
+    }
