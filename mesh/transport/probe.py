@@ -1,0 +1,51 @@
+"""Is the process behind an address gone? A plain TCP connect tells what ZeroMQ keeps to itself: refused, or merely silent."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+
+import zmq
+
+from mesh.transport.reactor import Reactor
+
+PROBE_TIMEOUT_S = 1.0
+
+
+def probe(reactor: Reactor, address: str, refused: Callable[[], None]) -> None:
+    """Connect once to ``host:port`` without waiting; call ``refused`` if the host says that nobody listens there.
+
+    Any other outcome (accepted, unreachable, silence, a host name instead of a numeric address) is no evidence and calls nothing.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        )[0]
+    except OSError:
+        return
+    try:
+        attempt = socket.socket(family, kind, protocol)
+    except OSError:  # out of descriptors: no evidence
+        return
+    attempt.setblocking(False)
+    code = attempt.connect_ex(target)
+    if code not in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+        attempt.close()
+        if code == errno.ECONNREFUSED:
+            refused()
+        return
+    handle = attempt.fileno()
+
+    def finish() -> None:
+        if attempt.fileno() < 0:
+            return
+        reactor.forget(handle)
+        code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        attempt.close()
+        if code == errno.ECONNREFUSED:
+            refused()
+
+    reactor.register(handle, finish, zmq.POLLOUT | zmq.POLLERR)
+    reactor.after(PROBE_TIMEOUT_S, finish)

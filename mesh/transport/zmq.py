@@ -1,0 +1,319 @@
+"""The network of a node over ZeroMQ: three ROUTERs to come in by, one DEALER to each peer, one thread."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import zmq
+
+from mesh.transport.base import Knocked, PeerFrames, SessionFrame, TransportEvent
+from mesh.transport.curve import FleetSecret, KeyPair, require_curve
+from mesh.transport.dial import NONCE_BYTES, Dialler
+from mesh.transport.doors import Doors, open_local_door
+from mesh.transport.knocks import Knocks
+from mesh.transport.notices import Counters, Notices
+from mesh.transport.reactor import Reactor, Source
+from mesh.transport.sockets import CLAIM, FAILED, LINGER_MS, Monitor, Socket, make_context, raise_descriptor_limit
+from mesh.transport.zap import DOOR, LOBBY, Zap
+
+LOCAL = b"L"
+REMOTE = b"D"
+"""First byte of a session: by the local door or the member door."""
+KEY_HASH_BYTES = 16
+SKIPPED_PER_TURN = 4096
+USER = "User-Id"
+
+Drain = Callable[[list[TransportEvent], int], bool]
+"""Appends at most so many events; whether nothing is left."""
+
+
+class Principal(NamedTuple):
+    """Whom an admitted key belongs to, with what the hot path compares and prepends."""
+
+    id: str
+    claim: bytes
+    session_prefix: bytes
+
+
+class ZmqTransport:
+    """The sockets of one node (:class:`mesh.transport.base.Transport`). Everything but :meth:`wake` belongs to one thread.
+
+    ``keys`` is the node's own pair, ``secret`` opens the lobby, ``ipc_path`` is where local programs attach (None, or a platform
+    without ipc: they use the member door), ``host`` is the address to bind (all interfaces by default), ``port`` the lobby's (None:
+    a free pair). ``lobby_port`` and ``door_port`` say what was bound, ``counters`` what was refused.
+    Raises PortInUse, InvalidSetting, StateNotOurs, MachineError; nothing stays open after an error.
+    """
+
+    def __init__(
+        self,
+        keys: KeyPair,
+        secret: FleetSecret,
+        *,
+        my_id: str,
+        ipc_path: Path | None = None,
+        host: str = "0.0.0.0",
+        port: int | None = None,
+        max_frame_bytes: int = 8 << 20,
+    ) -> None:
+        require_curve()
+        raise_descriptor_limit()
+        self.counters = Counters()
+        self._notices = Notices()
+        self._events: deque[TransportEvent] = deque()
+        self._admitted: dict[int | str, Principal] = {}
+        self._session_prefixes: set[bytes] = set()
+        self._midway: set[Socket] = set()
+        self._ready: dict[Source, None] = {}
+        self._reactor = Reactor()
+        self._context = make_context()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._awake = False
+        try:
+            self._open_doors(keys, secret, ipc_path, host, port, max_frame_bytes)
+        except BaseException:
+            self._close(linger_ms=0)
+            raise
+        emit = self._events.append
+        self._dialler = Dialler(self._context, self._reactor, keys, my_id, max_frame_bytes, self.counters, emit)
+        self._links = self._dialler.links
+        self._knocks = Knocks(self._context, self._reactor, keys, secret.lobby().public, self.counters, emit)
+
+    def _open_doors(
+        self, keys: KeyPair, secret: FleetSecret, ipc_path: Path | None, host: str, port: int | None, frame_bytes_max: int
+    ) -> None:
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._reactor.register(self._wake_in.fileno(), self._woken)
+        zap = Zap(self._context, self._decide)
+        self._reactor.register(zap.socket, zap.serve)
+        doors = Doors(self._context, keys, secret, host, port, frame_bytes_max)
+        self.lobby_port, self.door_port = doors.lobby_port, doors.door_port
+        self._door, self._lobby = doors.door, doors.lobby
+        self._sources: dict[Source, Drain] = {self._door: self._drain_door, self._lobby: self._drain_lobby}
+        for name, router in ((DOOR, self._door), (LOBBY, self._lobby)):
+            monitor = Monitor(self._context, router, FAILED)
+            self._reactor.register(monitor.socket, partial(self._count_failed, monitor, name))
+        self._local: Socket | None = None
+        if ipc_path is not None and zmq.has("ipc"):
+            self._local = open_local_door(self._context, ipc_path, frame_bytes_max)
+            self._sources[self._local] = self._drain_local
+        for source in self._sources:
+            self._reactor.register(source, None)
+
+    # -- who may come in -------------------------------------------------------------------------------------------------
+
+    def admit(self, keys: dict[bytes, str]) -> None:
+        """The public keys (32 bytes) that may use the member door, each with its owner's id. Replaces the last set.
+
+        Open connections of a key that is missing now stay open, but nothing that comes or would go through them passes.
+        """
+        self._admitted = {
+            key.hex(): Principal(owner, CLAIM + owner.encode(), REMOTE + hashlib.sha256(key).digest()[:KEY_HASH_BYTES])
+            for key, owner in keys.items()
+        }
+        self._session_prefixes = {principal.session_prefix for principal in self._admitted.values()}
+
+    def _decide(self, domain: str, key: bytes, address: str) -> bool:
+        if domain == LOBBY:
+            return True  # the handshake has proved the fleet secret; the core decides about the key
+        if domain == DOOR and key.hex() in self._admitted:
+            return True
+        self.counters.refused_keys += 1
+        self._notices.warn("refused a connection with a key that is not admitted", address)
+        return False
+
+    def _count_failed(self, monitor: Monitor, name: str) -> None:
+        count = sum(1 for _ in monitor.read())
+        self.counters.failed_handshakes += count
+        self._notices.warn("failed handshakes (wrong secret, no CURVE, or silence)", name)
+
+    # -- peers, visitors ---------------------------------------------------------------------------------------------------
+
+    def dial(self, peer: str, key: bytes, addresses: list[str]) -> None:
+        """Keep a connection to an admitted node, or change where and with which key it is reached."""
+        self._dialler.dial(peer, key, addresses)
+
+    def hang_up(self, peer: str) -> None:
+        """Close the connection to a node."""
+        self._dialler.hang_up(peer)
+
+    def send_peer(self, peer: str, envelope: bytes, payload: bytes) -> bool:
+        """Send to a node; False when it is not connected now or its buffer is full. Nothing is kept for a later connection."""
+        link = self._links.get(peer)
+        if link is not None:
+            try:
+                link.send(envelope, zmq.SNDMORE | zmq.DONTWAIT)
+                link.send(payload, zmq.DONTWAIT)
+            except zmq.Again:
+                pass
+            else:
+                return True
+        self.counters.frames_unsent += 1
+        return False
+
+    def send_session(self, session: bytes, payload: bytes) -> bool:
+        """Send to a client or worker; False when it is gone or its key is no longer admitted."""
+        if session[:1] == LOCAL:
+            return self._local is not None and self._route(self._local, session[1:], payload)
+        prefix_bytes = 1 + KEY_HASH_BYTES
+        if session[:prefix_bytes] not in self._session_prefixes:
+            return False
+        return self._route(self._door, session[prefix_bytes:], payload)
+
+    def knock(self, address: str, payload: bytes) -> None:
+        """Knock at the lobby at ``host:port``; a LobbyReply follows within two seconds."""
+        self._knocks.knock(address, payload)
+
+    def send_lobby(self, visitor: bytes, payload: bytes) -> None:
+        """Answer a visitor."""
+        self._route(self._lobby, visitor, payload)
+
+    @staticmethod
+    def _route(router: Socket, routing_id: bytes, payload: bytes) -> bool:
+        try:
+            router.send(routing_id, zmq.SNDMORE | zmq.DONTWAIT)
+            router.send(payload, zmq.DONTWAIT)
+        except zmq.ZMQError:  # EHOSTUNREACH: no such connection; EAGAIN: its buffer is full
+            return False
+        return True
+
+    # -- the loop ------------------------------------------------------------------------------------------------------------
+
+    def poll(self, timeout_s: float) -> None:
+        """Wait until something has come, ``wake`` was called or the time is over; also earlier, for the transport's own affairs."""
+        if self._ready or self._events:
+            timeout_s = 0.0
+        for source in self._reactor.wait(timeout_s):
+            self._ready[source] = None
+
+    def drain(self, limit: int) -> list[TransportEvent]:
+        """At most ``limit`` events, without waiting. Doors that are ready at once get equal shares."""
+        if not self._ready and not self._events:
+            self.poll(0.0)
+        events = self._events
+        out: list[TransportEvent] = [events.popleft() for _ in range(min(limit, len(events)))]
+        if self._ready and len(out) < limit:
+            share = max(1, (limit - len(out)) // len(self._ready))
+            for source in list(self._ready):
+                if len(out) < limit and self._sources[source](out, share):
+                    del self._ready[source]
+        return out
+
+    def _drain_door(self, out: list[TransportEvent], limit: int) -> bool:
+        """Messages of peers and of sessions from elsewhere.
+
+        The key is looked up for every message: ZAP is asked at handshakes only.
+        """
+        door, admitted = self._door, self._admitted
+        if door in self._midway:
+            self._skip(door)
+        recv = door.recv
+        for _ in range(limit):
+            try:
+                routing_id = recv(zmq.DONTWAIT)
+            except zmq.Again:
+                return True
+            frame = recv(0, False)
+            principal = admitted.get(frame.get(USER))
+            if principal is None:
+                self._drop_not_admitted(frame)
+            elif frame.more:
+                last = recv(0, False)
+                if last.more or routing_id[:-NONCE_BYTES] != principal.claim:
+                    self._drop_malformed(door, principal.id)
+                else:
+                    out.append(PeerFrames(principal.id, frame.bytes, last.bytes))
+            elif routing_id[:1] == CLAIM:
+                self._drop_malformed(door, principal.id)
+            else:
+                out.append(SessionFrame(principal.session_prefix + routing_id, frame.bytes))
+        return False
+
+    def _drain_local(self, out: list[TransportEvent], limit: int) -> bool:
+        local = self._local
+        if local is None:
+            return True
+        if local in self._midway:
+            self._skip(local)
+        recv = local.recv
+        for _ in range(limit):
+            try:
+                routing_id = recv(zmq.DONTWAIT)
+            except zmq.Again:
+                return True
+            frame = recv(0, False)
+            if frame.more:
+                self._drop_malformed(local, "a local program")
+            else:
+                out.append(SessionFrame(LOCAL + routing_id, frame.bytes))
+        return False
+
+    def _drain_lobby(self, out: list[TransportEvent], limit: int) -> bool:
+        lobby = self._lobby
+        if lobby in self._midway:
+            self._skip(lobby)
+        for _ in range(limit):
+            try:
+                visitor = lobby.recv(zmq.DONTWAIT)
+            except zmq.Again:
+                return True
+            frame = lobby.recv(0, False)
+            if frame.more:
+                self._drop_malformed(lobby, "a visitor")
+            else:
+                out.append(Knocked(visitor, bytes.fromhex(str(frame.get(USER))), frame.bytes))
+        return False
+
+    def _drop_not_admitted(self, frame: zmq.Frame) -> None:
+        self.counters.frames_not_admitted += 1
+        self._notices.warn("dropped a message under a key that is no longer admitted", str(frame.get("Peer-Address")))
+        if frame.more:
+            self._skip(self._door)
+
+    def _drop_malformed(self, router: Socket, who: str) -> None:
+        self.counters.frames_malformed += 1
+        self._notices.warn("dropped a malformed message", who)
+        self._skip(router)
+
+    def _skip(self, router: Socket) -> None:
+        """Pass over the rest of a message; one of very many parts takes several turns, so that it can't hold up the loop."""
+        self._midway.discard(router)
+        for _ in range(SKIPPED_PER_TURN):
+            if not router.getsockopt(zmq.RCVMORE):
+                return
+            router.recv()
+        self._midway.add(router)
+
+    # -- waking and closing -----------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """End a ``poll`` from any thread; many calls before the next turn cost as much as one."""
+        if not self._awake:
+            self._awake = True
+            try:
+                self._wake_out.send(b"\0")
+            except OSError:  # full, so it will wake anyway; or closed
+                return
+
+    def _woken(self) -> None:
+        # The flag falls last: who finds it still up has queued its work before the loop looks, and needs no byte.
+        try:
+            self._wake_in.recv(4096)
+        except BlockingIOError:
+            pass
+        self._awake = False
+
+    def close(self) -> None:
+        """Close all sockets, after at most a fraction of a second for what is queued to leave. A second call does nothing."""
+        self._close(LINGER_MS)
+
+    def _close(self, linger_ms: int) -> None:
+        self._wake_in.close()
+        self._wake_out.close()
+        self._context.destroy(linger=linger_ms)
