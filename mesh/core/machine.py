@@ -21,12 +21,14 @@ from mesh.core.turn import Turn
 from mesh.wire.entries import Member
 from mesh.wire.frames import Envelope
 from mesh.wire.messages import (
+    PROTOCOL_VERSION,
     Abdicate,
     Answer,
     Consumers,
     Deliver,
     Goodbye,
     Heartbeat,
+    Knock,
     Notice,
     Offer,
     Outcomes,
@@ -225,6 +227,30 @@ class Machine:
         """A newcomer that proved to hold the fleet secret is admitted; returns the members that it should know."""
         self.membership.admit(member)
         return [known for known in self.membership.members.values() if known.durable]
+
+    def refuses(self, knock: Knock) -> str:
+        """Why a newcomer can't be let in, or nothing."""
+        if knock.protocol != PROTOCOL_VERSION:
+            return f"this mesh speaks protocol {PROTOCOL_VERSION}, you speak {knock.protocol}: install the same version of mesh"
+        known = self.membership.members.get(knock.member.id)
+        if known is not None and known.key != knock.member.key:
+            return "that node id belongs to another key"
+        return ""
+
+    def introduce(self, members: list[Member]) -> None:
+        """Members that this node has heard of outside the replicated state: whom to dial until their entries come."""
+        for member in members:
+            self.membership.introduce(member)
+
+    def on_unsent(self, peer_id: str, envelope: Envelope) -> None:
+        """A message could not be sent: the peer is not connected, so it does not hear us; the channel begins anew when it does."""
+        peer = self.membership.peers.get(peer_id)
+        if peer is not None and peer.channel.reset(envelope.incarnation, envelope.epoch):
+            peer.hears_me = False
+
+    def settled_to_leave(self) -> bool:
+        """After :meth:`leave`: whether all that was to be said and kept is out of the core's hands."""
+        return self.left and self.turn.idle
 
     def on_peer(self, peer_id: str, envelope: Envelope, message: PeerMessage) -> None:
         """A message from an admitted node."""

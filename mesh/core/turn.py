@@ -113,3 +113,9 @@ class Turn:
     def _release(self, peers: list[tuple[str, PeerMessage]], sessions: list[tuple[bytes, SessionReply]]) -> None:
         self._peers += peers
         self._sessions += sessions
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be sent, written or waited for."""
+        waiting = self._peers or self._sessions or self._held_peers or self._held_sessions or self._entries or self._batch
+        return not waiting and self._in_flight is None

@@ -78,6 +78,14 @@ class Membership:
         self._replica.write(member, Scope.SHARED)
         return member
 
+    def introduce(self, member: Member) -> None:
+        """Know a member before its entry has come, or where it is by now."""
+        known = self.members.get(member.id)
+        if member.id == self.me.id or (known is not None and known.revision >= member.revision):
+            return
+        self.members[member.id] = member
+        self._watch(member)
+
     def announce_me(self, at_ms: int) -> None:
         """Make this node's own entry say what is true now: present, where, which version."""
         self.admit(self.me.member(at_ms))
@@ -93,18 +101,22 @@ class Membership:
         if not isinstance(entry, Member):
             return
         known = self.members.get(entry.id)
-        if known is not None:
-            mine, theirs = (known.revision, self._dots[entry.id]), (entry.revision, (journal, sequence))
-            if (theirs[0], theirs[1][0].name, theirs[1][1]) < (mine[0], mine[1][0].name, mine[1][1]):
+        old = self._dots.get(entry.id)
+        if known is not None and old is not None:
+            mine = (known.revision, old[0].name, old[1])
+            if (entry.revision, journal.name, sequence) < mine:
                 self._replica.settle(journal, sequence)
                 return
-        old = self._dots.get(entry.id)
-        self.members[entry.id] = entry
         self._dots[entry.id] = (journal, sequence)
         if old is not None and old != (journal, sequence):
             self._replica.settle(*old)
-        if entry.id != self.me.id and entry.durable and entry.id not in self.peers:
-            self.peers[entry.id] = Peer(entry.id, self.me.bulk_journal[:8])
+        if known is None or entry.revision >= known.revision:
+            self.members[entry.id] = entry
+            self._watch(entry)
+
+    def _watch(self, member: Member) -> None:
+        if member.id != self.me.id and member.durable and member.id not in self.peers:
+            self.peers[member.id] = Peer(member.id, self.me.bulk_journal[:8])
         self.changed = True
 
     def admitted(self) -> list[Member]:

@@ -1,0 +1,268 @@
+"""The node: one plain loop that owns the sockets, feeds the core and carries out its effects (DESIGN 12).
+
+Each turn: poll once, drain, step all, send what may leave, commit what is to be kept. Other threads (the disk's writer, discovery,
+signal handlers) only append to queues and wake the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+from mesh.clock import Clock, SystemClock
+from mesh.config import Settings
+from mesh.core.effects import Identity
+from mesh.core.machine import Machine
+from mesh.errors import DiskFailed, RemoteProtocolError
+from mesh.storage.base import Store
+from mesh.storage.writer import Writer
+from mesh.transport.base import Knocked, LobbyReply, PeerConnected, PeerFrames, PeerRefused, SessionFrame, Transport, TransportEvent
+from mesh.wire import frames
+from mesh.wire.entries import Member
+from mesh.wire.messages import Admitted, Knock, Refused
+
+DRAIN_LIMIT = 256
+"""Most events in one turn: bounds the time until effects leave (measured as the knee of messages per second)."""
+TICK_S = 0.05
+KNOCK_AGAIN_S = 15.0
+"""A candidate address is tried at most this often."""
+CANDIDATES_MAX = 1_024
+LEAVE_TIMEOUT_S = 1.0
+"""Longest stay after a polite goodbye was ordered."""
+LOG_PAUSE_S = 5.0
+"""Malformed frames are counted always and logged this often."""
+
+log = logging.getLogger("mesh.node")
+
+
+class Node:
+    """One node process, or one inside a program.
+
+    ``known`` are members that were heard of before (from a lobby's answer or a file); ``on_members`` is called from the loop's thread with
+    all durable members whenever the roster changes, ``on_ready`` once the first turn is done.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        store: Store,
+        transport: Transport,
+        settings: Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        known: list[Member] | None = None,
+        on_members: Callable[[list[Member]], None] | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        self._identity = identity
+        self._store = store
+        self._transport = transport
+        self._clock = clock or SystemClock()
+        self._on_members = on_members
+        self._on_ready = on_ready
+        self.machine = Machine(identity, settings or Settings(), store.load())
+        self.machine.introduce(known or [])
+        self._committed: SimpleQueue[int] = SimpleQueue()
+        self._failures: deque[BaseException] = deque()
+        self._candidates: SimpleQueue[str] = SimpleQueue()
+        self._tried_at: dict[str, float] = {}
+        self._writer = Writer(store, self._on_committed, self._on_failed)
+        self._stopping = False
+        self._tick_at = 0.0
+        self._logged_at = float("-inf")
+        self._dialled: dict[str, tuple[bytes, tuple[str, ...]]] = {}
+        self._coordinator_logged = ""
+        self.malformed = 0
+        """Frames that were no valid message."""
+        self.foreign: dict[str, float] = {}
+        """Addresses of meshes that did not open to our secret, with when they were tried."""
+
+    # -- for other threads --------------------
+
+    def stop(self) -> None:
+        """Leave politely and end :meth:`run`; safe from any thread and from a signal handler."""
+        self._stopping = True
+        self._transport.wake()
+
+    def candidate(self, address: str) -> None:
+        """An address (``host:port`` of a lobby) where a node may be; safe from any thread."""
+        if self._candidates.qsize() < CANDIDATES_MAX:
+            self._candidates.put(address)
+            self._transport.wake()
+
+    def _on_committed(self, number: int) -> None:
+        self._committed.put(number)
+        self._transport.wake()
+
+    def _on_failed(self, error: BaseException) -> None:
+        self._failures.append(error)
+        self._transport.wake()
+
+    # -- the loop --------------------
+
+    def run(self) -> None:
+        """Run until :meth:`stop`; closes transport and store. Raises DiskFailed when the disk does not keep what is written (R7)."""
+        try:
+            self._turn()
+            if self._on_ready is not None:
+                self._on_ready()
+            while not self._stopping:
+                self._turn()
+            self._leave()
+        finally:
+            self._transport.close()
+            self._writer.close()
+            self._store.close()
+
+    def _turn(self) -> None:
+        self._transport.poll(max(0.0, min(TICK_S, self._tick_at - self._clock.monotonic())))
+        machine = self.machine
+        now = self._clock.monotonic()
+        machine.at(now, self._clock.wall())
+        self._take_commits()
+        for event in self._transport.drain(DRAIN_LIMIT):
+            self._handle(event)
+        if now >= self._tick_at:
+            self._tick_at = now + TICK_S
+            machine.tick()
+            self._knock_at_candidates(now)
+            self._log_coordinator()
+        machine.flush()
+        if machine.membership.changed:
+            self._roster_changed()
+        self._send()
+        self._write()
+
+    def _take_commits(self) -> None:
+        if self._failures:
+            error = self._failures.popleft()
+            raise error if isinstance(error, DiskFailed) else DiskFailed(f"the disk failed: {error}")
+        try:
+            while True:
+                self.machine.on_committed(self._committed.get_nowait())
+        except Empty:
+            return
+
+    def _write(self) -> None:
+        if self._writer.idle:
+            batch = self.machine.take_batch()
+            if batch is not None:
+                self._writer.submit(batch)
+            else:
+                self._send()  # what waited for the disk although nothing had to be written
+
+    def _send(self) -> None:
+        sends = self.machine.take_sends()
+        encode, transport = frames.encode, self._transport
+        for session, reply in sends.sessions:
+            if not transport.send_session(session, encode(reply)):
+                self.machine.on_session_closed(session)
+        for peer, envelope, message in sends.peers:
+            if not transport.send_peer(peer, encode(envelope), encode(message)):
+                self.machine.on_unsent(peer, envelope)
+
+    def _leave(self) -> None:
+        """Say goodbye, and stay until it is on the disk and on its way."""
+        self.machine.leave()
+        deadline = self._clock.monotonic() + LEAVE_TIMEOUT_S
+        while self._clock.monotonic() < deadline:
+            self._turn()
+            if self.machine.settled_to_leave():
+                break
+
+    # -- events --------------------
+
+    def _handle(self, event: TransportEvent) -> None:
+        machine = self.machine
+        try:
+            if isinstance(event, SessionFrame):
+                machine.on_session(event.session, frames.decode_request(event.payload))
+            elif isinstance(event, PeerFrames):
+                machine.on_peer(event.peer, frames.decode_envelope(event.envelope), frames.decode_peer(event.payload))
+            elif isinstance(event, PeerConnected):
+                machine.on_connected(event.peer)
+            elif isinstance(event, PeerRefused):
+                machine.on_refused(event.peer)
+            elif isinstance(event, Knocked):
+                self._on_knock(event)
+            elif isinstance(event, LobbyReply):
+                self._on_lobby_reply(event)
+        except RemoteProtocolError as error:
+            self.malformed += 1
+            now = self._clock.monotonic()
+            if now - self._logged_at > LOG_PAUSE_S:
+                self._logged_at = now
+                log.warning("dropped a malformed message (%d so far): %s", self.malformed, error)
+
+    def _on_knock(self, event: Knocked) -> None:
+        knock = frames.decode_lobby(event.payload)
+        if not isinstance(knock, Knock):
+            raise RemoteProtocolError("only Knock comes through the lobby")
+        if knock.member.key != event.key:
+            raise RemoteProtocolError("a knock for another key than the one that was proved")
+        problem = self.machine.refuses(knock)
+        if problem:
+            self._transport.send_lobby(event.visitor, frames.encode(Refused("protocol", problem)))
+            return
+        members = self.machine.on_knock(knock.member)
+        self._roster_changed()
+        reply = Admitted(self._identity.mesh, self._identity.mesh_id, members)
+        self._transport.send_lobby(event.visitor, frames.encode(reply))
+
+    def _on_lobby_reply(self, event: LobbyReply) -> None:
+        if not event.payload:
+            if len(self.foreign) < CANDIDATES_MAX:
+                self.foreign[event.address] = self._clock.monotonic()
+            return
+        reply = frames.decode_lobby(event.payload)
+        if isinstance(reply, Admitted):
+            self.foreign.pop(event.address, None)
+            self.machine.introduce(reply.members)
+
+    # -- discovery and the roster --------------------
+
+    def _knock_at_candidates(self, now: float) -> None:
+        """Knock where a node may be that we do not hear yet: it lets us in, or learns where we are now."""
+        while True:
+            try:
+                address = self._candidates.get_nowait()
+            except Empty:
+                return
+            if now - self._tried_at.get(address, float("-inf")) < KNOCK_AGAIN_S:
+                continue
+            if len(self._tried_at) >= CANDIDATES_MAX:
+                self._tried_at.clear()
+            self._tried_at[address] = now
+            member = self._identity.member(self.machine.wall_ms)
+            self._transport.knock(address, frames.encode(Knock(member)))
+
+    def _roster_changed(self) -> None:
+        membership = self.machine.membership
+        membership.changed = False
+        members = list(membership.members.values())
+        self._transport.admit({member.key: member.id for member in members})
+        wanted = {
+            member.id: (member.key, tuple(member.addresses))
+            for member in members
+            if member.durable and member.id != self._identity.id and member.addresses
+        }
+        for id, (key, addresses) in wanted.items():
+            if self._dialled.get(id) != (key, addresses):
+                self._transport.dial(id, key, list(addresses))
+        for id in self._dialled.keys() - wanted.keys():
+            self._transport.hang_up(id)
+        self._dialled = wanted
+        if self._on_members is not None:
+            self._on_members([member for member in members if member.durable])
+
+    def _log_coordinator(self) -> None:
+        machine = self.machine
+        coordinator = machine.membership.name_of(machine.election.coordinator) if machine.election.coordinator else ""
+        if coordinator != self._coordinator_logged:
+            self._coordinator_logged = coordinator
+            if coordinator:
+                log.info("coordinator is %s (term %d)", coordinator, machine.election.term)
+            else:
+                log.warning("no coordinator; messages are accepted and kept meanwhile")
