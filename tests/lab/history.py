@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.lab.tasks import HISTORY
 from tests.machines import Machine
+
+HISTORY = "history.log"
+"""Where tasks write, in the work folder of their host (tasks.py, which hosts have a copy of, says it again)."""
 
 
 class Event(NamedTuple):
@@ -49,7 +52,7 @@ class History:
         before = [at_s for at_s in starts if at_s <= since_s]
         after = [at_s for at_s in starts if at_s > since_s]
         moments = [*before[-1:], *after]
-        return max((later - earlier for earlier, later in zip(moments, moments[1:], strict=False)), default=float("inf"))
+        return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=float("inf"))
 
 
 def _read(file: Path) -> list[Event]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 
@@ -31,7 +30,7 @@ def test_a_wrong_secret_is_refused_and_the_other_mesh_is_untouched(lab: Build) -
     fleet = Fleet(lab(["server", "laptop"]))
     fleet.up("server")
     before = fleet.lab["server"].status()
-    wrong = another_secret(fleet.secret)
+    wrong = fleet.secret[::-1]
     for options in ((), ("--join", before["nodes"][0]["address"])):
         refused = fleet.lab["laptop"].mesh("up", *options, env={"MESH_SECRET": wrong}, check=False)
         assert refused.returncode == 3, refused
@@ -39,11 +38,6 @@ def test_a_wrong_secret_is_refused_and_the_other_mesh_is_untouched(lab: Build) -
         assert refused.stderr.count("\n") == 1
     after = fleet.lab["server"].status()
     assert (after["id"], after["nodes"], after["term"]) == (before["id"], before["nodes"], before["term"])
-
-
-def another_secret(secret: str) -> str:
-    """A well-formed secret that opens nothing here."""
-    return secret[: -len(secret) // 2] + secrets.token_hex(32)[: len(secret) // 2]
 
 
 def test_without_a_secret_a_mesh_that_is_found_is_not_joined(lab: Build) -> None:

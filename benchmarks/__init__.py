@@ -1,0 +1,1 @@
+"""Measurements: `make bench` prints a table and writes JSON to benchmarks/results/."""
