@@ -1,0 +1,45 @@
+"""mesh: a task queue without a broker. ``from mesh import Mesh`` is where a program begins."""
+
+from mesh.app import Mesh
+from mesh.errors import (
+    BodyTooLarge,
+    DeliveriesExhausted,
+    InvalidSetting,
+    MeshBusy,
+    MeshError,
+    MeshNotFound,
+    NotAccepted,
+    NotAllowed,
+    NotEncodable,
+    PublishError,
+    PublishUnknown,
+    ResultTimeout,
+    TaskError,
+    UnknownTask,
+    UsageError,
+)
+from mesh.result import AsyncResult
+from mesh.signature import Signature
+from mesh.task import Task
+
+__all__ = [
+    "AsyncResult",
+    "BodyTooLarge",
+    "DeliveriesExhausted",
+    "InvalidSetting",
+    "Mesh",
+    "MeshBusy",
+    "MeshError",
+    "MeshNotFound",
+    "NotAccepted",
+    "NotAllowed",
+    "NotEncodable",
+    "PublishError",
+    "PublishUnknown",
+    "ResultTimeout",
+    "Signature",
+    "Task",
+    "TaskError",
+    "UnknownTask",
+    "UsageError",
+]

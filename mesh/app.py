@@ -1,0 +1,261 @@
+"""The application: tasks by name, and the way into the mesh."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+
+from mesh import ids, result
+from mesh.client.client import Client, release, shared_client
+from mesh.client.failures import type_name
+from mesh.client.find import NodeFinder
+from mesh.config import Settings
+from mesh.embedded import Embedded
+from mesh.errors import BodyTooLarge, UnknownTask, UsageError
+from mesh.signature import DEFAULT_QUEUE, Signature
+from mesh.task import AsyncTask, Task, refuse_unknown
+from mesh.wire.bodies import encode_call
+from mesh.wire.entries import Message
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E", bound=type[Exception])
+
+MAX_NAME = 255
+"""Most characters in a task id, a task's name and a queue's name."""
+_SHORT_TEXT = re.compile(r"[^\ud800-\udfff]{1,255}", re.DOTALL)
+
+
+class TaskDecorator(Protocol):
+    """What ``@app.task(...)`` with options gives."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class Mesh:
+    """An application: a name, its tasks, and one connection per process, made at the first need and safe to use from any thread.
+
+    ``mesh`` names the mesh to use (default: ``MESH_NAME``, else ``default``); ``home`` is the state directory (``MESH_HOME``, else
+    the platform's); ``seeds`` are addresses ``host:port`` to look for nodes at, beside ``MESH_SEEDS``.
+    ``embedded=True`` runs a private node and a worker for this application's tasks in this process, in memory, or in the
+    directory ``home`` when it is given; nothing of it is visible to others.
+    ``publish_timeout`` is how long a publish or a question may take, in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        mesh: str | None = None,
+        home: str | os.PathLike[str] | None = None,
+        seeds: Sequence[str] | None = None,
+        embedded: bool = False,
+    ) -> None:
+        self.name = _short_text(name, "the application's name")
+        self.publish_timeout = 10.0
+        self._mesh = _short_text(mesh or os.environ.get("MESH_NAME") or "default", "the mesh's name")
+        self._home = None if home is None else Path(home).expanduser()
+        self._seeds = tuple(seeds or ())
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._registered: dict[str, type[Exception]] = {}
+        self._embedded = Embedded(self, self._home) if embedded else None
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._client_key: tuple[object, ...] = ()
+
+    # -- tasks ---------------------------------------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, /, *, name: str | None = None, queue: str | None = None) -> TaskDecorator: ...
+    def task(
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, queue: str | None = None, **unknown: Any
+    ) -> Any:
+        """Register a function as a task: ``@app.task`` or ``@app.task(name=..., queue=...)``.
+
+        The name is ``module.function`` unless given; in the main program the application's name stands for the module.
+        Raises TypeError for an unknown option, UsageError when another function has the name.
+        """
+        refuse_unknown("app.task()", unknown, ("name", "queue"))
+        if function is None:
+            return lambda function: self._register(function, name, queue)
+        return self._register(function, name, queue)
+
+    @property
+    def tasks(self) -> Mapping[str, Task[..., Any]]:
+        """The registered tasks by name, read-only."""
+        return MappingProxyType(self._tasks)
+
+    def register_error(self, error: E) -> E:
+        """Let a task's exceptions of this type reach the caller as this type; usable as a class decorator. It has to be
+        constructible from its ``args``.
+        """
+        if not (isinstance(error, type) and issubclass(error, Exception)):
+            raise TypeError(f"register_error() takes an exception class, not {error!r}")
+        self._registered[type_name(error)] = error
+        return error
+
+    @property
+    def registered_errors(self) -> Mapping[str, type[Exception]]:
+        """The types given to :meth:`register_error`, by name on the wire, read-only."""
+        return MappingProxyType(self._registered)
+
+    def _register(self, function: Callable[..., Any], name: str | None, queue: str | None) -> Task[..., Any]:
+        if not callable(function):
+            raise TypeError(f"app.task() takes a function, not {function!r}")
+        name = _short_text(name, "a task's name") if name is not None else self._name_of(function)
+        known = self._tasks.get(name)
+        if known is not None and (known.run.__module__, known.run.__qualname__) != (function.__module__, function.__qualname__):
+            raise UsageError(f"two functions want the task name {name!r}: give one of them another with @app.task(name=...)")
+        queue = DEFAULT_QUEUE if queue is None else _short_text(queue, "a queue's name")
+        task: Task[..., Any] = Task(self, function, name, queue)
+        if task.is_async:
+            task = AsyncTask(self, function, name, queue)
+        self._tasks[name] = task
+        return task
+
+    def _name_of(self, function: Callable[..., Any]) -> str:
+        module = self.name if function.__module__ == "__main__" else function.__module__
+        return f"{module}.{function.__name__}"
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+
+    def submit_many(self, signatures: Iterable[Signature[R]]) -> list[result.AsyncResult[R]]:
+        """Submit calls as one batch; returns their results in order when all are confirmed.
+
+        Nothing is sent when one of them can't be encoded. Raises as Task.delay; PublishUnknown also when a part was accepted.
+        """
+        max_body_bytes = self._max_body_bytes()
+        messages = [self._message(call, max_body_bytes) for call in signatures]
+        if not messages:
+            return []
+        client = self.client
+        pending = client.expect([message.id for message in messages])
+        copies = client.submit(messages, time.monotonic() + self.publish_timeout).copies
+        return [result.AsyncResult(self, client, one, copies) for one in pending]
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        queue: str | None = None,
+        task_id: str | None = None,
+        countdown: float | None = None,
+        **unknown: Any,
+    ) -> result.AsyncResult[Any]:
+        """Submit a call of a task by name, which need not be defined here. Options, return and errors as Task.apply_async."""
+        refuse_unknown("app.send_task()", unknown, ("name", "args", "kwargs", "queue", "task_id", "countdown"))
+        call: Signature[Any] = Signature(
+            self,
+            _short_text(name, "a task's name"),
+            args,
+            kwargs,
+            queue=queue or (self._tasks[name].queue if name in self._tasks else DEFAULT_QUEUE),
+            task_id=task_id,
+            countdown=countdown,
+        )
+        return self.submit_many([call])[0]
+
+    def AsyncResult(self, id: str) -> result.AsyncResult[Any]:
+        """The result of a task by its id, whichever process submitted it. Connects to the mesh."""
+        client = self.client
+        return result.AsyncResult(self, client, client.watch(_short_text(id, "a task id")), None)
+
+    def run_here(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run a task of this application in this process. Raises UnknownTask."""
+        if task not in self._tasks:
+            raise UnknownTask(f"application {self.name!r} has no task {task!r}")
+        return self._tasks[task](*args, **kwargs)
+
+    def _message(self, call: Signature[Any], max_body_bytes: int) -> Message:
+        args, kwargs = call.args, call.kwargs
+        task = self._tasks.get(call.task)
+        if not isinstance(args, (tuple, list)):
+            raise TypeError(f"the arguments of {call.task} must be a tuple or a list, not {type(args).__name__}")
+        if task is not None:
+            task.check_arguments(args, kwargs)
+        body = encode_call(args, kwargs)
+        if len(body) > max_body_bytes:
+            raise BodyTooLarge(
+                f"the arguments of {call.task} take {len(body)} bytes; the limit is {max_body_bytes} (setting max_body_bytes)"
+            )
+        id = ids.task_id() if call.task_id is None else _short_text(call.task_id, "a task_id")
+        eta_ms = 0 if call.countdown is None else _eta_ms(call.countdown)
+        return Message(
+            id, call.queue if call.queue is DEFAULT_QUEUE else _short_text(call.queue, "a queue's name"), call.task, body, 0, eta_ms
+        )
+
+    def _max_body_bytes(self) -> int:
+        attached = self.client.attached
+        return attached.max_body_bytes if attached is not None else Settings.load().max_body_bytes
+
+    # -- the connection ------------------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """The process's connection, made now when there is none; shared by all applications with the same home, mesh and seeds."""
+        client = self._client
+        if client is not None and client.usable:
+            return client
+        with self._lock:
+            if self._client is None or not self._client.usable:
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> Client:
+        settings = Settings.load()
+        if self._embedded is not None:
+            finder = self._embedded.start()
+            self._client_key = (id(self),)
+        else:
+            finder = NodeFinder(self._mesh, self._home, self._seeds)
+            self._client_key = finder.key
+        return shared_client(self._client_key, lambda: Client(finder, self.name, settings))
+
+    def close(self) -> None:
+        """Close the connection, unless another application of this process uses it, and stop an embedded node.
+
+        A later call connects again.
+        """
+        with self._lock:
+            client, self._client = self._client, None
+            if client is not None:
+                release(self._client_key, client)
+            if self._embedded is not None:
+                self._embedded.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Mesh {self.name!r} on {self._mesh!r}>"
+
+
+def _short_text(value: object, what: str) -> str:
+    if not isinstance(value, str) or not _SHORT_TEXT.fullmatch(value):
+        raise UsageError(f"{what} must be a text of 1 to {MAX_NAME} characters, not {value!r:.80}")
+    return value
+
+
+def _eta_ms(countdown: float) -> int:
+    if isinstance(countdown, bool) or not isinstance(countdown, (int, float)) or not 0 <= countdown < math.inf:
+        raise UsageError(f"countdown must be a number of seconds from 0 up, not {countdown!r}")
+    return int((time.time() + countdown) * 1000) if countdown else 0

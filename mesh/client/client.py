@@ -1,0 +1,451 @@
+"""One connection per process: a background thread owns the link, any thread may call.
+
+The thread never runs code of the caller, except ``call_soon_threadsafe`` of a waiting event loop.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import zmq
+
+from mesh.client.link import Link, Nodes
+from mesh.client.outbox import Outbox, Publication
+from mesh.client.pending import Pending, PendingTable
+from mesh.config import Settings
+from mesh.errors import MeshError
+from mesh.wire.entries import Message
+from mesh.wire.messages import Answer, Attached, Confirm, NewCoordinator, Query, Results, SessionReply, Watch
+
+log = logging.getLogger("mesh")
+
+WATCH_IDS = 1000
+"""Most ids in one Watch."""
+CLOSE_TIMEOUT_S = 1.0
+FOREVER_S = threading.TIMEOUT_MAX
+
+
+class Client:
+    """Submits, watches and asks over one link. Thread-safe. Starts its thread at once; looks for a node at the first need.
+
+    Every call has a deadline (monotonic seconds). After :meth:`close` every call raises MeshError.
+    """
+
+    def __init__(self, finder: Nodes, name: str, settings: Settings) -> None:
+        self.usable = True
+        """False after close, after a failure of the thread, and in a forked child: make a new client."""
+        self._finder = finder
+        self._settings = settings
+        self._link = Link(finder, "client", name, settings)
+        self._lock = threading.Lock()
+        self._outbox = Outbox(settings.max_frame_bytes // 2, settings.link_window_bytes)
+        self._pending = PendingTable()
+        self._to_watch: list[str] = []
+        self._generation = 0
+        self._greeters: list[threading.Lock] = []
+        self._queries: dict[int, _Question] = {}
+        self._query_number = 0
+        self._search_error: MeshError | None = None
+        self._warned_queues: set[str] = set()
+        self._ended = ""
+        self._closing = False
+        self._woken = False
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="mesh-client", daemon=True)
+        self._thread.start()
+
+    # -- for any thread ------------------------------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> Attached | None:
+        """What the present node said when we attached, None while there is none."""
+        return self._link.attached
+
+    def submit(self, messages: list[Message], deadline_s: float) -> Confirm:
+        """Hand over messages; returns when all are confirmed, with the smallest number of copies.
+
+        Raises NotAccepted or MeshBusy (nothing will run), PublishUnknown (may run or not; the same ids again are safe),
+        MeshNotFound or NotAllowed (no node: nothing was sent).
+        """
+        publication = Publication(messages)
+        with self._lock:
+            self._check_usable()
+            self._outbox.add(publication)
+            self._wake()
+        if not publication.latch.acquire(timeout=_remaining_s(deadline_s)):
+            with self._lock:
+                absent = None if self._link.attached is not None else self._finder.not_found(self._settings.discovery_timeout_s)
+                self._outbox.give_up(publication, "no answer before the deadline", absent)
+        if publication.error is not None:
+            raise publication.error
+        if publication.warnings:
+            self._warn(publication.warnings)
+        return Confirm(number=0, copies=publication.copies, warnings=publication.warnings)
+
+    def greeting(self, deadline_s: float) -> Attached:
+        """What the node said of itself and the mesh. Raises MeshNotFound, NotAllowed."""
+        latch = _latch()
+        with self._lock:
+            self._check_usable()
+            attached = self._link.attached
+            if attached is None:
+                self._greeters.append(latch)
+                self._search_error = None
+                self._wake()
+        if attached is None:
+            latch.acquire(timeout=_remaining_s(deadline_s))
+            attached = self._link.attached
+        if attached is None:
+            self.raise_why()
+            raise self._finder.not_found(self._settings.discovery_timeout_s)
+        return attached
+
+    def expect(self, ids: Iterable[str]) -> list[Pending]:
+        """The awaited results of tasks that are about to be submitted: the node sends them by itself."""
+        with self._lock:
+            return [self._pending.get(id) or self._pending.new(id) for id in ids]
+
+    def watch(self, id: str) -> Pending:
+        """The awaited result of a task that another process, or an earlier client, submitted."""
+        with self._lock:
+            self._check_usable()
+            pending = self._pending.get(id)
+            if pending is None:
+                pending = self._pending.new(id)
+                self._to_watch.append(id)
+                self._wake()
+        return pending
+
+    def ask(self, pending: Pending, deadline_s: float) -> None:
+        """Have the node say how the task stands; returns when it has, or at the deadline. Raises MeshNotFound, NotAllowed."""
+        latch = _latch()
+        with self._lock:
+            self._check_usable()
+            if pending.result is not None:
+                return
+            pending.askers = [*(pending.askers or ()), latch.release]
+            self._to_watch.append(pending.id)
+            self._search_error = None
+            self._wake()
+        answered = latch.acquire(timeout=_remaining_s(deadline_s))
+        with self._lock:
+            pending.askers = [one for one in pending.askers or () if one != latch.release] or None
+        if answered and pending.result is None and pending.status is None:
+            self.raise_why()
+
+    def wait(self, pending: Pending, deadline_s: float | None) -> bool:
+        """Block until the result is there; False at the deadline. Raises MeshNotFound, NotAllowed when there never was a node."""
+        latch = _latch()
+        while self.when_done(pending, latch.release):
+            woken = latch.acquire(timeout=_remaining_s(deadline_s))
+            if pending.result is not None:
+                break
+            if not woken:
+                self.forget_waiter(pending, latch.release)
+                return False
+            self.raise_why()
+        return True
+
+    def when_done(self, pending: Pending, callback: Callable[[], None]) -> bool:
+        """Call back, once and from the I/O thread, when the result is there or can't come. False when it is there already."""
+        with self._lock:
+            if pending.result is not None:
+                return False
+            self._check_usable()
+            pending.waiters = [*(pending.waiters or ()), callback]
+            self._search_error = None
+            self._wake()
+        return True
+
+    def forget_waiter(self, pending: Pending, callback: Callable[[], None]) -> None:
+        """Take a callback back."""
+        with self._lock:
+            pending.waiters = [one for one in pending.waiters or () if one != callback] or None
+
+    def query(self, what: str, argument: str, deadline_s: float) -> bytes:
+        """Ask the mesh a question of docs/protocol.md; the answer is JSON.
+
+        Raises MeshNotFound, NotAllowed without a node, MeshError when the answer is an error or does not come in time.
+        """
+        question = _Question(what, argument)
+        with self._lock:
+            self._check_usable()
+            self._query_number += 1
+            number = self._query_number
+            self._queries[number] = question
+            self._search_error = None
+            self._wake()
+        question.latch.acquire(timeout=_remaining_s(deadline_s))
+        with self._lock:
+            self._queries.pop(number, None)
+        if question.answer is None:
+            self.raise_why()
+            raise MeshError(f"no answer to {what!r} before the deadline")
+        if question.answer.error:
+            raise MeshError(question.answer.error)
+        return question.answer.body
+
+    def close(self) -> None:
+        """Leave politely. Calls that still wait raise."""
+        with self._lock:
+            self._closing = True
+            self.usable = False
+            self._wake()
+        if self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    def abandon(self) -> None:
+        """In a forked child: the thread and the sockets belong to the parent, so that nothing of them may be touched."""
+        self.usable = False
+        self._ended = "this client belongs to the parent process"
+        self._lock = threading.Lock()
+
+    # -- helpers, lock held ----------------------------------------------------------------------------------------------
+
+    def _check_usable(self) -> None:
+        if not self.usable:
+            raise MeshError(self._ended or "the client is closed")
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            try:
+                self._wake_in.send(b"\0")
+            except OSError:
+                pass  # full: it will wake anyway; closed: nobody is there
+
+    def raise_why(self) -> None:
+        """Raise the reason why a callback came without a result: MeshNotFound, NotAllowed, MeshError; nothing if there is none."""
+        if self._ended:
+            raise MeshError(self._ended)
+        error = self._search_error
+        if error is not None:
+            raise type(error)(str(error))
+
+    def _warn(self, queues: list[str]) -> None:
+        for queue in queues:
+            if queue not in self._warned_queues:
+                self._warned_queues.add(queue)
+                log.warning("no live worker consumes the queue %r: its tasks wait; start one with: mesh worker -A APP -Q %s", queue, queue)
+
+    # -- the I/O thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        reason = "the client is closed"
+        try:
+            poller = zmq.Poller()
+            poller.register(self._wake_out.fileno(), zmq.POLLIN)
+            self._link.register(poller)
+            while not self._closing:
+                self._turn(poller)
+            self._link.close()
+        except Exception as error:
+            log.exception("the client's connection failed")
+            reason = f"the client's connection failed: {error}"
+        finally:
+            self._end(reason)
+
+    def _turn(self, poller: zmq.Poller) -> None:
+        now_s = time.monotonic()
+        if self._link.attached is not None or self._link.searching or self._wanted():
+            self._keep_attached(now_s)
+        if self._link.attached is not None:
+            with self._lock:
+                self._outbox.send(self._link.send, now_s)
+                self._send_questions()
+        events = dict(poller.poll(int(self._pause_s() * 1000)))
+        if self._wake_out.fileno() in events:
+            self._wake_out.recv(64)
+            self._woken = False
+        replies = self._link.receive()
+        if replies:
+            self._handle(replies)
+
+    def _pause_s(self) -> float:
+        if self._link.attached is None and not self._link.searching and not self._wanted():
+            return 3600.0
+        return min(self._link.pause_s(), 0.02) if self._outbox.waiting else self._link.pause_s()
+
+    def _wanted(self) -> bool:
+        return bool(self._outbox) or bool(self._to_watch) or bool(self._queries) or bool(self._greeters) or len(self._pending) > 0
+
+    def _keep_attached(self, now_s: float) -> None:
+        link, before = self._link, self._link.error
+        try:
+            link.tick(now_s)
+        except MeshError:
+            pass  # kept in link.error
+        if link.error is not None and link.error is not before:
+            self._search_failed(link.error)
+        if link.generation != self._generation:
+            self._generation = link.generation
+            self._attached_anew()
+
+    def _search_failed(self, error: MeshError) -> None:
+        with self._lock:
+            self._search_error = error
+            self._outbox.fail_unsent(error)
+            self._welcome()
+            for question in self._queries.values():
+                question.finish(None)
+            if self._link.generation == 0:  # later on, results are still to be expected from whoever comes back
+                self._wake_waiters()
+
+    def _attached_anew(self) -> None:
+        with self._lock:
+            self._search_error = None
+            self._welcome()
+            self._outbox.submit_again()
+            for question in self._queries.values():
+                question.sent = False
+            self._watch_all()
+
+    def _welcome(self) -> None:
+        for latch in self._greeters:
+            latch.release()
+        self._greeters.clear()
+
+    def _watch_all(self) -> None:
+        unknown_to_node = self._outbox.unconfirmed_ids()
+        self._to_watch = [id for id in self._pending.ids() if id not in unknown_to_node]
+
+    def _send_questions(self) -> None:
+        while self._to_watch:
+            if not self._link.send(Watch(self._to_watch[:WATCH_IDS])):
+                return
+            del self._to_watch[:WATCH_IDS]
+        for number, question in self._queries.items():
+            if not question.sent:
+                question.sent = self._link.send(Query(number, question.what, question.argument))
+
+    def _handle(self, replies: list[SessionReply]) -> None:
+        now_s = time.monotonic()
+        wake: list[Callable[[], None]] = []
+        with self._lock:
+            for reply in replies:
+                if isinstance(reply, Results):
+                    wake += self._pending.settle(reply)
+                elif isinstance(reply, Confirm):
+                    again = self._outbox.confirm(reply, now_s)
+                    self._to_watch += [id for id in again if self._pending.get(id) is not None]
+                elif isinstance(reply, Answer):
+                    question = self._queries.get(reply.number)
+                    if question is not None:
+                        question.finish(reply)
+                elif isinstance(reply, NewCoordinator):
+                    self._watch_all()
+        _call(wake)
+
+    def _wake_waiters(self) -> None:
+        for pending in self._pending.waited_for():
+            wake = [*(pending.waiters or ()), *(pending.askers or ())]
+            pending.waiters = pending.askers = None
+            _call(wake)
+
+    def _end(self, reason: str) -> None:
+        with self._lock:
+            self.usable = False
+            self._ended = reason
+            self._outbox.fail_all(MeshError(reason))
+            self._welcome()
+            for question in self._queries.values():
+                question.finish(None)
+            self._wake_waiters()
+            self._wake_in.close()
+            self._wake_out.close()
+
+
+class _Question:
+    __slots__ = ("answer", "argument", "latch", "sent", "what")
+
+    def __init__(self, what: str, argument: str) -> None:
+        self.what = what
+        self.argument = argument
+        self.sent = False
+        self.answer: Answer | None = None
+        self.latch = _latch()
+
+    def finish(self, answer: Answer | None) -> None:
+        if self.latch.locked():
+            self.answer = answer
+            self.latch.release()
+
+
+def _latch() -> threading.Lock:
+    """A lock to block on: much cheaper than an Event, and there is one for each call."""
+    latch = threading.Lock()
+    latch.acquire()
+    return latch
+
+
+def _remaining_s(deadline_s: float | None) -> float:
+    return FOREVER_S if deadline_s is None else min(max(0.0, deadline_s - time.monotonic()), FOREVER_S)
+
+
+def _call(callbacks: list[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        try:
+            callback()
+        except RuntimeError:
+            pass  # the event loop that waited is closed, or a latch was released by another event
+
+
+# -- one client for each place ---------------------------------------------------------------------------------------------
+
+_clients: dict[tuple[object, ...], tuple[Client, int]] = {}
+_clients_lock = threading.Lock()
+
+
+def shared_client(key: tuple[object, ...], make: Callable[[], Client]) -> Client:
+    """The process's one client for ``key`` (home, mesh, seeds), made by ``make`` when there is no usable one.
+
+    Give it back with :func:`release`; the last one closes it.
+    """
+    with _clients_lock:
+        client, users = _clients.get(key, (None, 0))
+        if client is None or not client.usable:
+            client, users = make(), 0
+        _clients[key] = client, users + 1
+        return client
+
+
+def release(key: tuple[object, ...], client: Client) -> None:
+    """The counterpart of :func:`shared_client`."""
+    with _clients_lock:
+        current, users = _clients.get(key, (None, 0))
+        if current is client and users > 1:
+            _clients[key] = client, users - 1
+            return
+        if current is client:
+            del _clients[key]
+    client.close()
+
+
+def close_all() -> None:
+    """Close every client of the process."""
+    with _clients_lock:
+        clients = [client for client, _ in _clients.values()]
+        _clients.clear()
+    for client in clients:
+        client.close()
+
+
+def _after_fork_in_child() -> None:
+    global _clients_lock
+    _clients_lock = threading.Lock()
+    for client, _ in _clients.values():
+        client.abandon()
+    _clients.clear()
+
+
+atexit.register(close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

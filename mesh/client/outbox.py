@@ -1,0 +1,251 @@
+"""Messages on their way to a confirm: batched into Submits, sent again after a lost node, given up at a deadline.
+
+Batches form by themselves: a Submit takes whatever was handed over while the last one was sent.
+All methods are called with the client's lock held.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from mesh.errors import MeshBusy, MeshError, NotAccepted, PublishUnknown
+from mesh.wire.entries import Message
+from mesh.wire.messages import Confirm, Submit
+
+MAX_MESSAGES = 1000
+"""Most messages in one Submit."""
+MESSAGE_OVERHEAD_BYTES = 64
+"""Upper estimate of what a message takes in a frame beside its texts and its body."""
+BUSY_PAUSE_S = 0.05
+"""Pause before a node that was busy is asked again."""
+
+
+class Publication:
+    """The messages of one call, from hand-over until they are confirmed, refused or given up."""
+
+    __slots__ = ("accepted", "busy", "copies", "done", "error", "exposed", "latch", "messages", "taken", "warnings")
+
+    def __init__(self, messages: list[Message]) -> None:
+        self.messages = messages
+        self.taken = 0
+        """How many messages were put into frames."""
+        self.accepted = 0
+        self.exposed = 0
+        """Frames that a node may have accepted without our knowing."""
+        self.busy = False
+        self.copies = 0
+        self.warnings: list[str] = []
+        self.error: MeshError | None = None
+        self.done = False
+        self.latch = threading.Lock()
+        """Held until the publication is done."""
+        self.latch.acquire()
+
+    def take(self, count: int, size: int) -> tuple[list[Message], int]:
+        """The next messages that fit, and their bytes. Nothing is taken when not even one fits."""
+        chunk = self.messages[self.taken : self.taken + count]
+        sizes = [len(m.body) + len(m.task) + len(m.queue) + len(m.id) for m in chunk]
+        total = sum(sizes) + MESSAGE_OVERHEAD_BYTES * len(sizes)
+        while total > size and chunk:
+            chunk.pop()
+            total -= sizes.pop() + MESSAGE_OVERHEAD_BYTES
+        self.taken += len(chunk)
+        return chunk, total
+
+    def accept(self, count: int, confirm: Confirm) -> None:
+        """``count`` of the messages have the confirm's copies."""
+        self.copies = min(self.copies, confirm.copies) if self.accepted else confirm.copies
+        self.accepted += count
+        self.warnings.extend(queue for queue in confirm.warnings if queue not in self.warnings)
+        if self.accepted == len(self.messages):
+            self.finish()
+
+    def finish(self, error: MeshError | None = None) -> None:
+        """Wake the caller."""
+        if not self.done:
+            self.done, self.error = True, error
+            self.latch.release()
+
+
+class _Frame:
+    """One Submit: parts of one or more publications."""
+
+    __slots__ = ("messages", "parts", "sends", "size")
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Publication, int]] = []
+        self.messages: list[Message] = []
+        self.size = 0
+        self.sends = 0
+
+    def add(self, publication: Publication, messages: list[Message], size: int) -> None:
+        self.parts.append((publication, len(messages)))
+        self.messages = self.messages + messages if self.messages else messages
+        self.size += size
+
+    def split(self) -> list[_Frame]:
+        """A frame for each part."""
+        frames, start = [], 0
+        for publication, count in self.parts:
+            frame = _Frame()
+            frame.add(publication, self.messages[start : start + count], self.size)
+            start += count
+            frames.append(frame)
+        return frames
+
+    @property
+    def wanted(self) -> bool:
+        return any(not publication.done for publication, _ in self.parts)
+
+
+class Outbox:
+    """What waits to be sent or confirmed. ``frame_bytes`` bounds one Submit, ``window_bytes`` what is sent and not confirmed."""
+
+    def __init__(self, frame_bytes: int, window_bytes: int) -> None:
+        self._frame_bytes = frame_bytes
+        self._window_bytes = window_bytes
+        self._inbox: deque[Publication] = deque()
+        self._again: deque[_Frame] = deque()
+        self._in_flight: dict[int, _Frame] = {}
+        self._in_flight_bytes = 0
+        self._number = 0
+        self._busy_until_s = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._inbox or self._again or self._in_flight)
+
+    @property
+    def waiting(self) -> bool:
+        """Something could be sent."""
+        return bool(self._inbox or self._again)
+
+    def add(self, publication: Publication) -> None:
+        """Send it when there is a node."""
+        self._inbox.append(publication)
+
+    def send(self, send: Callable[[Submit], bool], now_s: float) -> None:
+        """Send what the window allows."""
+        if now_s < self._busy_until_s:
+            return
+        while self._in_flight_bytes < self._window_bytes:
+            frame = self._next_frame()
+            if frame is None:
+                return
+            self._number += 1
+            if not send(Submit(self._number, frame.messages)):
+                self._again.appendleft(frame)
+                return
+            if frame.sends == 0:
+                for publication, _ in frame.parts:
+                    publication.exposed += 1
+            frame.sends += 1
+            self._in_flight[self._number] = frame
+            self._in_flight_bytes += frame.size
+
+    def confirm(self, confirm: Confirm, now_s: float) -> list[str]:
+        """Deal with the node's answer. Returns ids of a repeated Submit, whose results may have come and gone before."""
+        frame = self._in_flight.pop(confirm.number, None)
+        if frame is None:
+            return []
+        self._in_flight_bytes -= frame.size
+        if not confirm.error:
+            for publication, count in frame.parts:
+                publication.accept(count, confirm)
+            return [m.id for m in frame.messages] if frame.sends > 1 else []
+        if frame.sends == 1:  # a refusal at the first try: no node has it
+            frame.sends = 0
+            for publication, _ in frame.parts:
+                publication.exposed -= 1
+        if confirm.error.startswith("busy"):
+            self._retry_later(frame, now_s)
+        elif len(frame.parts) > 1:  # one caller's bad message must not fail the others
+            self._again.extendleft(reversed(frame.split()))
+        else:
+            publication = frame.parts[0][0]
+            publication.finish(self._refusal(publication, confirm.error))
+        return []
+
+    def submit_again(self) -> None:
+        """The node is gone: all that it did not confirm goes to the next one, with the same ids."""
+        self._again.extendleft(reversed(self._in_flight.values()))
+        self._in_flight.clear()
+        self._in_flight_bytes = 0
+        self._busy_until_s = 0.0
+
+    def unconfirmed_ids(self) -> set[str]:
+        """Ids that the next node may not know yet."""
+        ids = {m.id for publication in self._inbox for m in publication.messages}
+        for frames in (self._again, self._in_flight.values()):
+            for frame in frames:
+                ids.update(m.id for m in frame.messages)
+        return ids
+
+    def fail_unsent(self, error: MeshError) -> None:
+        """There is no node: end every publication that none has seen. The others wait for their deadline."""
+        for publication in self._publications():
+            if not publication.exposed and not publication.accepted:
+                publication.finish(type(error)(str(error)))
+
+    def fail_all(self, error: MeshError) -> None:
+        """No more will be sent."""
+        for publication in self._publications():
+            self.give_up(publication, str(error), error)
+
+    def give_up(self, publication: Publication, reason: str, absent: MeshError | None) -> None:
+        """It is too late. ``absent`` is the error when there is no node."""
+        if publication.done:
+            return
+        if publication.exposed or publication.accepted:
+            publication.finish(self._unknown(publication, reason))
+        elif absent is not None and not publication.busy:
+            publication.finish(type(absent)(str(absent)))
+        else:
+            publication.finish(MeshBusy(f"the node has no room for more messages now: not accepted ({reason})"))
+
+    def _publications(self) -> Iterable[Publication]:
+        found = {id(p): p for p in self._inbox}
+        for frames in (self._again, self._in_flight.values()):
+            for frame in frames:
+                found.update((id(p), p) for p, _ in frame.parts)
+        return list(found.values())
+
+    def _next_frame(self) -> _Frame | None:
+        while self._again:
+            frame = self._again.popleft()
+            if frame.wanted:
+                return frame
+        frame = _Frame()
+        while self._inbox:
+            publication = self._inbox[0]
+            if publication.done:
+                self._inbox.popleft()
+                continue
+            room = self._frame_bytes - frame.size if frame.messages else 1 << 62  # a lone message always goes
+            messages, size = publication.take(MAX_MESSAGES - len(frame.messages), self._frame_bytes - frame.size)
+            if not messages and not frame.messages:
+                messages, size = publication.take(1, room)
+            if not messages:
+                break
+            frame.add(publication, messages, size)
+            if publication.taken < len(publication.messages):
+                break
+            self._inbox.popleft()
+        return frame if frame.messages else None
+
+    def _retry_later(self, frame: _Frame, now_s: float) -> None:
+        for publication, _ in frame.parts:
+            publication.busy = True
+        self._again.append(frame)
+        self._busy_until_s = now_s + BUSY_PAUSE_S
+
+    def _refusal(self, publication: Publication, text: str) -> MeshError:
+        if publication.exposed or publication.accepted:
+            return self._unknown(publication, text)
+        return NotAccepted(text)
+
+    def _unknown(self, publication: Publication, reason: str) -> MeshError:
+        total = len(publication.messages)
+        what = f"task {publication.messages[0].id}" if total == 1 else f"{total - publication.accepted} of {total} tasks"
+        return PublishUnknown(f"{what} may or may not run: {reason}; publishing the same ids again is safe")

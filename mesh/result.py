@@ -1,0 +1,203 @@
+"""The result of a task, here or still to come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from mesh.client.client import Client
+from mesh.client.failures import rebuild
+from mesh.client.pending import Pending
+from mesh.errors import ResultTimeout
+from mesh.wire.bodies import decode
+from mesh.wire.entries import Result, Status
+
+if TYPE_CHECKING:
+    import asyncio
+
+R = TypeVar("R")
+_UNSET: Any = object()
+
+
+class Source(Protocol):
+    """What a result needs of its application."""
+
+    publish_timeout: float
+
+    @property
+    def client(self) -> Client:
+        """The process's connection now."""
+
+    @property
+    def registered_errors(self) -> Mapping[str, type[Exception]]:
+        """Exception types that may be rebuilt, by name on the wire."""
+
+
+class AsyncResult(Generic[R]):
+    """A task's result by the task's id. Equal and hashed by id; safe to use from any thread, and awaitable.
+
+    ``copies`` is the number of fsynced copies that existed when the task was accepted, None when another process submitted it.
+    The value is kept here, and the connection forgets the result as soon as nobody holds its AsyncResult.
+    """
+
+    __slots__ = ("__weakref__", "_client", "_pending", "_source", "_value", "copies", "id")
+
+    def __init__(self, source: Source, client: Client, pending: Pending, copies: int | None) -> None:
+        self.id = pending.id
+        self.copies = copies
+        self._source = source
+        self._client = client
+        self._pending = pending
+        self._value = _UNSET
+
+    # -- waiting -------------------------------------------------------------------------------------------------------
+
+    def get(self, timeout: float | None = None, propagate: bool = True) -> R:
+        """Wait for the task and return its value.
+
+        ``timeout`` is in seconds; None waits for ever. Raises the task's exception, as its own type when that is a builtin or
+        registered with the application and as TaskError otherwise; with ``propagate=False`` the exception is returned.
+        Raises ResultTimeout at the deadline: the task goes on, and a later call may succeed.
+        In an event loop use ``await result``: this call blocks the loop.
+        """
+        if self._pending.result is None:
+            self._wait(timeout)
+        value: R = self._outcome(propagate)
+        return value
+
+    def __await__(self) -> Generator[Any, None, R]:
+        if self._pending.result is None:
+            yield from self._wait_async().__await__()
+        value: R = self._outcome(True)
+        return value
+
+    def ready(self) -> bool:
+        """Whether the task is over. Asks the mesh only about a task that this process knows nothing of."""
+        pending = self._current()
+        if pending.result is None and pending.status is None:
+            self._ask()
+        return self._pending.result is not None
+
+    def successful(self) -> bool:
+        """Whether the task is over and returned."""
+        return self.ready() and self._pending_status() is Status.SUCCESS
+
+    def failed(self) -> bool:
+        """Whether the task is over and raised."""
+        return self.ready() and self._pending_status() is Status.FAILURE
+
+    # -- what is known -------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """Celery's name of the task's state, or ``UNKNOWN`` for an id that the mesh has never seen or has forgotten.
+
+        Asks the mesh while there is no result. Raises ResultTimeout when it does not answer within ``publish_timeout``.
+        """
+        if self._pending.result is None:
+            self._ask()
+        return self._pending_status().name
+
+    status = state
+
+    @property
+    def result(self) -> R | Exception | None:
+        """The value or the exception of a task that is over, else None."""
+        return self._outcome(False) if self.ready() else None
+
+    @property
+    def traceback(self) -> str | None:
+        """The remote traceback of a task that raised, else None."""
+        failure = self._finished.failure if self.ready() else None
+        return failure.traceback if failure is not None else None
+
+    @property
+    def node(self) -> str | None:
+        """The node whose worker ran the task, None before it is over."""
+        return self._finished.node if self.ready() else None
+
+    @property
+    def worker(self) -> str | None:
+        """The worker that ran the task, None before it is over."""
+        return self._finished.worker if self.ready() else None
+
+    def __eq__(self, other: object) -> bool:
+        return self.id == other.id if isinstance(other, AsyncResult) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        result = self._pending.result
+        return f"<AsyncResult {self.id}{'' if result is None else ' ' + self._pending_status().name}>"
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _finished(self) -> Result:
+        result = self._pending.result
+        assert result is not None
+        return result
+
+    def _current(self) -> Pending:
+        """The awaited result in the present connection: after a fork or a close it has to be watched anew."""
+        client = self._source.client
+        if client is not self._client and self._pending.result is None:
+            self._pending, self._client = client.watch(self.id), client
+        return self._pending
+
+    def _pending_status(self) -> Status:
+        result, status = self._pending.result, self._pending.status
+        try:
+            return Status(result.status if result is not None else status or 0)
+        except ValueError:  # a newer node knows more states
+            return Status.PENDING
+
+    def _ask(self) -> None:
+        pending = self._current()
+        self._client.ask(pending, time.monotonic() + self._source.publish_timeout)
+        if pending.result is None and pending.status is None:
+            raise ResultTimeout(f"the mesh did not say within {self._source.publish_timeout:g} s how task {self.id} stands")
+
+    def _wait(self, timeout: float | None) -> None:
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        pending = self._current()
+        if not self._client.wait(pending, deadline_s):
+            raise ResultTimeout(f"task {self.id} has no result after {timeout:g} s; it is {self._pending_status().name}")
+
+    async def _wait_async(self) -> None:
+        from asyncio import get_running_loop  # slow to import, and whoever awaits has it
+
+        pending, loop = self._current(), get_running_loop()
+        while pending.result is None:
+            woken: asyncio.Future[None] = loop.create_future()
+
+            def wake(woken: asyncio.Future[None] = woken) -> None:
+                loop.call_soon_threadsafe(_set, woken)
+
+            if not self._client.when_done(pending, wake):
+                break
+            try:
+                await woken
+            finally:
+                self._client.forget_waiter(pending, wake)
+            if pending.result is None:
+                self._client.raise_why()
+
+    def _outcome(self, propagate: bool) -> Any:
+        if self._value is not _UNSET:
+            return self._value
+        result = self._finished
+        if result.status == Status.SUCCESS:
+            self._value = decode(result.body) if result.body else None
+            return self._value
+        error = rebuild(result, self._source.registered_errors)
+        if propagate:
+            raise error
+        return error
+
+
+def _set(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)

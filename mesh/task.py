@@ -1,0 +1,149 @@
+"""A function that the mesh may run."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
+
+from mesh.result import AsyncResult
+from mesh.signature import Publisher, Signature
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Generic[P, R]):
+    """A registered function: called, it runs here; with :meth:`delay` it runs in the mesh. Made by ``@app.task``.
+
+    ``name`` is what workers know it by, ``queue`` where it goes unless a call says otherwise, ``run`` the function itself.
+    """
+
+    __wrapped__: Callable[P, Any]
+    __name__: str
+
+    def __init__(self, publisher: Publisher, function: Callable[P, Any], name: str, queue: str) -> None:
+        self.name = name
+        self.queue = queue
+        self.run = function
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._publisher = publisher
+        self.check_arguments = argument_check(function)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it here, in this process."""
+        result: R = self.run(*args, **kwargs)
+        return result
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Submit a call; returns when the mesh has confirmed it, with the number of copies in the result's ``copies``.
+
+        Raises TypeError for arguments that the function does not take, NotEncodable for values that can't travel, BodyTooLarge,
+        NotAccepted and MeshBusy when it will not run, PublishUnknown when that is not known at the deadline
+        (``app.publish_timeout``), MeshNotFound and NotAllowed when there is no node.
+        """
+        return self._publisher.submit_many([self.signature(args, kwargs)])[0]
+
+    def apply_async(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        queue: str | None = None,
+        task_id: str | None = None,
+        countdown: float | None = None,
+        **unknown: NoReturn,
+    ) -> AsyncResult[R]:
+        """Submit a call with options; returns and raises as :meth:`delay` does.
+
+        ``queue`` replaces the task's own; ``task_id`` (1 to 255 characters) replaces the random one, and the mesh runs one id once;
+        ``countdown`` is in seconds from now. Raises TypeError for an unknown option, UsageError for a value out of range.
+        """
+        refuse_unknown(f"{self.name}.apply_async()", unknown, ("args", "kwargs", "queue", "task_id", "countdown"))
+        call = self.signature(args, kwargs, queue=queue, task_id=task_id, countdown=countdown)
+        return self._publisher.submit_many([call])[0]
+
+    def signature(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        queue: str | None = None,
+        task_id: str | None = None,
+        countdown: float | None = None,
+        immutable: bool = False,
+    ) -> Signature[R]:
+        """A call that is not made yet; it may be partial."""
+        return Signature(
+            self._publisher,
+            self.name,
+            args,
+            kwargs,
+            queue=queue or self.queue,
+            task_id=task_id,
+            countdown=countdown,
+            immutable=immutable,
+        )
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """The same from plain arguments."""
+        return Signature(self._publisher, self.name, args, kwargs, queue=self.queue)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """The same, immutable: arguments given at the call are left out."""
+        return Signature(self._publisher, self.name, args, kwargs, queue=self.queue, immutable=True)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+
+class AsyncTask(Task[P, R]):
+    """A task from an ``async def`` function: called here it gives a coroutine, and its result in the mesh is what that returns."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
+        """Run it here, on the running event loop."""
+        coroutine: Coroutine[Any, Any, R] = self.run(*args, **kwargs)
+        return coroutine
+
+
+ArgumentCheck = Callable[[Sequence[Any], Mapping[str, Any]], None]
+"""Raises TypeError when a function does not take the arguments."""
+
+
+def argument_check(function: Callable[..., Any]) -> ArgumentCheck:
+    """A check of arguments against a function, cheap when they are positional."""
+    signature = inspect.signature(function)
+    kinds = inspect.Parameter
+    low, high, keyword_needed = 0, 0.0, False
+    for parameter in signature.parameters.values():
+        required = parameter.default is kinds.empty
+        if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
+            low, high = low + required, high + 1
+        elif parameter.kind is kinds.VAR_POSITIONAL:
+            high = math.inf
+        elif parameter.kind is kinds.KEYWORD_ONLY:
+            keyword_needed = keyword_needed or required
+    name = getattr(function, "__name__", repr(function))
+
+    def check(args: Sequence[Any], kwargs: Mapping[str, Any], /) -> None:
+        if not kwargs and not keyword_needed and low <= len(args) <= high:
+            return
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name}() {error}") from None
+
+    return check
+
+
+def refuse_unknown(where: str, unknown: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises TypeError that names the first unknown option and the known one that is most like it."""
+    for option in unknown:
+        import difflib  # only for this message
+
+        similar = difflib.get_close_matches(option, known, 1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"known are {', '.join(known)}"
+        raise TypeError(f"{where} has no option {option!r}: {hint}")
