@@ -8,7 +8,6 @@ READY := $(VENV)/.ready
 SEEDS ?= 300
 SEED ?=
 PYTEST := $(BIN)/python -m pytest -q
-SOURCES := mesh discovery cli tests benchmarks examples
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types unit simulate lab acceptance docs bench bench-rivals clean
@@ -23,8 +22,8 @@ $(READY): pyproject.toml Makefile
 		echo "$(PYTHON) can't make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "== making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable . --group dev
 	@touch $@
 
 demo: $(READY) ## three nodes, two workers, real work; the coordinator is killed half-way
@@ -37,8 +36,8 @@ test: lint types simulate ## everything: lint, types, simulation, then every tes
 
 lint: $(READY) ## ruff: rules and format
 	@echo "== lint"
-	@$(BIN)/ruff check --quiet $(SOURCES)
-	@$(BIN)/ruff format --quiet --check $(SOURCES) || { echo "not formatted; mend with: $(BIN)/ruff format $(SOURCES)" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "not formatted; mend with: $(BIN)/ruff format ." >&2; exit 1; }
 
 types: $(READY) ## mypy --strict on the installed package
 	@echo "== types"
