@@ -235,6 +235,8 @@ def parse_text(text: bytes) -> dict[bytes, bytes]:
     at = 0
     while at < len(text):
         end = at + 1 + text[at]
+        if end > len(text):
+            break
         key, equals, value = text[at + 1 : end].partition(b"=")
         if equals:
             properties.setdefault(key, value)
