@@ -69,6 +69,8 @@ class Mesh:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._registered: dict[str, type[Exception]] = {}
         self._embedded = Embedded(self, self._home) if embedded else None
+        if self._embedded is not None:
+            self._embedded.consume(DEFAULT_QUEUE)
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._client_key: tuple[object, ...] = ()
@@ -124,6 +126,8 @@ class Mesh:
         task: Task[..., Any] = Task(self, function, name, queue)
         if task.is_async:
             task = AsyncTask(self, function, name, queue)
+        if self._embedded is not None:
+            self._embedded.consume(queue)
         self._tasks[name] = task
         return task
 
@@ -223,7 +227,7 @@ class Mesh:
             finder = self._embedded.start()
             self._client_key = (id(self),)
         else:
-            finder = NodeFinder(self._mesh, self._home, self._seeds)
+            finder = NodeFinder(self._mesh, self._home, self._seeds, settings)
             self._client_key = finder.key
         return shared_client(self._client_key, lambda: Client(finder, self.name, settings))
 

@@ -82,7 +82,7 @@ class Client:
             self._wake()
         if not publication.latch.acquire(timeout=_remaining_s(deadline_s)):
             with self._lock:
-                absent = None if self._link.attached is not None else self._finder.not_found(self._settings.discovery_timeout_s)
+                absent = None if self._link.attached is not None else self._finder.not_found()
                 self._outbox.give_up(publication, "no answer before the deadline", absent)
         if publication.error is not None:
             raise publication.error
@@ -105,7 +105,7 @@ class Client:
             attached = self._link.attached
         if attached is None:
             self.raise_why()
-            raise self._finder.not_found(self._settings.discovery_timeout_s)
+            raise self._finder.not_found()
         return attached
 
     def expect(self, ids: Iterable[str]) -> list[Pending]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mesh import ids
+from mesh.config import Settings
 from mesh.discovery import local
 from mesh.discovery.base import Candidate
 from mesh.discovery.remembered import Remembered, RememberedPeer
@@ -48,8 +49,9 @@ class NodeFinder:
     Raises UsageError for a name or a seed that can't be read.
     """
 
-    def __init__(self, mesh: str, root: Path | None, seeds: Sequence[str]) -> None:
+    def __init__(self, mesh: str, root: Path | None, seeds: Sequence[str], settings: Settings) -> None:
         self.home = Home(mesh, root)
+        self._settings = settings
         self.seeds = parse_seeds(" ".join([*seeds, os.environ.get("MESH_SEEDS", "")]), DEFAULT_PORT)
         self.key = (str(self.home.path), mesh, tuple(self.seeds))
         """Equal for finders that look in the same places."""
@@ -114,9 +116,9 @@ class NodeFinder:
         """A home with a node's state is a member already; knocking as a guest would deny that."""
         return not self.home.state_path.exists()
 
-    def not_found(self, timeout_s: float) -> MeshError:
-        """What to raise after a search of ``timeout_s``: NotAllowed when a node refused us, else MeshNotFound naming what was tried."""
-        mesh = self.home.mesh
+    def not_found(self) -> MeshError:
+        """What to raise after a search: NotAllowed when a node refused us, else MeshNotFound naming what was tried."""
+        mesh, timeout_s = self.home.mesh, self._settings.discovery_timeout_s
         if self.refusal is not None:
             return NotAllowed(f"the mesh {mesh!r} does not let this machine in: {self.refusal}; {GET_SECRET}")
         tried = "; ".join(f"{layer}: {note}" for layer, note in self.notes.items())

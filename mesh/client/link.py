@@ -22,6 +22,8 @@ LOCAL_RETRY_S = 0.1
 """Pause before the node on this machine is tried again."""
 SEARCH_TICK_S = 0.02
 """How often a link without a node wants to be ticked."""
+FORGOTTEN = "not-attached"
+"""Code of a Refused when the node has forgotten us after a long silence: attaching anew mends it."""
 BEATS_OF_SILENCE = 4
 """Beats without any frame after which the node counts as gone."""
 
@@ -70,7 +72,7 @@ class Nodes(Protocol):
     def remember(self, attached: Attached) -> None:
         """Keep what the node told about the other members."""
 
-    def not_found(self, timeout_s: float) -> MeshError:
+    def not_found(self) -> MeshError:
         """MeshNotFound or NotAllowed, naming what was tried."""
 
 
@@ -192,12 +194,10 @@ class Link:
             if not self._channel_is_local:  # our own node remembers its peers itself
                 self._finder.remember(reply)
         elif isinstance(reply, Refused):
-            if reply.code == "not-allowed":
-                self._refusal = NotAllowed(reply.text)
-            elif self._refusal is None:
-                self._refusal = MeshNotFound(f"the node refused: {reply.text}")
-            if self._channel_is_local:
-                self._search_until_s = self._ticked_s  # our own node knows best: no need to ask others
+            if reply.code != FORGOTTEN:
+                self._refusal = (NotAllowed if reply.code == "not-allowed" else MeshNotFound)(f"the node refused: {reply.text}")
+                if self._channel_is_local:
+                    self._search_until_s = self._ticked_s  # our own node knows best: no need to ask others
             self._drop()
         elif isinstance(reply, Leaving):
             self._drop()
@@ -252,7 +252,7 @@ class Link:
             self._poller.register(channel.monitor, zmq.POLLIN)
 
     def _give_up(self) -> None:
-        self.error = self._refusal or self._finder.not_found(self._timeout_s)
+        self.error = self._refusal or self._finder.not_found()
         self._drop()
         self._end_search()
         if self.generation == 0:

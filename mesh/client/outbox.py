@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from mesh.errors import MeshBusy, MeshError, NotAccepted, PublishUnknown
+from mesh.errors import BodyTooLarge, MeshBusy, MeshError, NotAccepted, PublishUnknown
 from mesh.wire.entries import Message
 from mesh.wire.messages import Confirm, Submit
 
@@ -243,7 +243,7 @@ class Outbox:
     def _refusal(self, publication: Publication, text: str) -> MeshError:
         if publication.exposed or publication.accepted:
             return self._unknown(publication, text)
-        return NotAccepted(text)
+        return (BodyTooLarge if text.startswith("too-large") else NotAccepted)(text)
 
     def _unknown(self, publication: Publication, reason: str) -> MeshError:
         total = len(publication.messages)
