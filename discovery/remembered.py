@@ -17,18 +17,16 @@ FILE_BYTES_MAX = 1 << 20
 
 log = logging.getLogger(__name__)
 
-_Text = Annotated[str, msgspec.Meta(max_length=256)]
-
 
 @dataclass(frozen=True, slots=True)
 class RememberedPeer:
     """A member and where it last answered."""
 
-    id: _Text
-    name: _Text
+    id: str
+    name: str
     key: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     """Its Curve25519 public key, hexadecimal: whoever answers at one of the addresses has to own it."""
-    addresses: tuple[_Text, ...]
+    addresses: tuple[str, ...]
     """``host:port`` of its door, best first."""
 
 

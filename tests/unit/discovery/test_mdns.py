@@ -154,8 +154,7 @@ def test_all_find_all_and_nobody_itself(party, key):
         for one in [*browsers, *(announcers[other] for other in ports if other != port)]:
             assert one.finds(port).ours
     for port, announcer in announcers.items():
-        poll_until(lambda announcer=announcer: announcer.mdns._link, 1, "it is open")
-        assert not announcer.about(port)
+        assert not announcer.opened().about(port)
 
 
 def test_an_announcement_is_handed_on_once_however_often_it_is_repeated(party, key, port, stranger):
