@@ -1,0 +1,49 @@
+"""How commands reach a node: as any client does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from mesh.cli.options import Options
+
+from mesh.client.client import Client
+from mesh.client.find import NodeFinder
+
+ANSWER_TIMEOUT_S = 5.0
+"""For the answer of a node, after the time that finding one may take."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def mesh_option(command: F) -> F:
+    """Adds ``--mesh``."""
+    return click.option("--mesh", metavar="NAME", help="Which mesh.  [default: $MESH_NAME, else default]")(command)
+
+
+class Questions:
+    """The questions of a command to the mesh."""
+
+    def __init__(self, client: Client, patience_s: float) -> None:
+        self._client = client
+        self._patience_s = patience_s
+
+    def query(self, what: str, argument: str = "") -> dict[str, Any]:
+        """The answer to a question of docs/protocol.md. Raises MeshNotFound, NotAllowed, MeshError."""
+        answer: dict[str, Any] = json.loads(self._client.query(what, argument, time.monotonic() + self._patience_s))
+        return answer
+
+
+@contextmanager
+def attached(options: Options) -> Iterator[Questions]:
+    """A connection to the node on this machine, or to one that is found when there is none; looked for at the first question."""
+    settings = options.settings()
+    client = Client(NodeFinder(options.mesh, options.home.root, options["join"], settings), "mesh", settings)
+    try:
+        yield Questions(client, settings.discovery_timeout_s + ANSWER_TIMEOUT_S)
+    finally:
+        client.close()

@@ -1,0 +1,138 @@
+"""The checks of `mesh doctor` that need no mesh: this machine, its ports and its network. Each returns a finding, none raises."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import zmq
+
+DISK_FAIL_BYTES = 100 << 20
+DISK_WARN_BYTES = 1 << 30
+CLOCK_EARLIEST_S = 1_735_689_600
+"""2025-01-01: a clock before it was never set."""
+DIAL_TIMEOUT_S = 1.0
+
+
+class Verdict(Enum):
+    """How a check went; a command fails when one of its checks did."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `mesh doctor`."""
+
+    check: str
+    verdict: Verdict
+    text: str
+    todo: str = ""
+    """What to do, empty when all is well."""
+
+
+def ok(check: str, text: str) -> Finding:
+    """A check that went well."""
+    return Finding(check, Verdict.OK, text)
+
+
+def warn(check: str, text: str, todo: str) -> Finding:
+    """Something works less well than it could."""
+    return Finding(check, Verdict.WARN, text, todo)
+
+
+def fail(check: str, text: str, todo: str) -> Finding:
+    """Something does not work."""
+    return Finding(check, Verdict.FAIL, text, todo)
+
+
+def python() -> Finding:
+    """The interpreter; what is too old could not have imported this module."""
+    return ok("python", f"{platform.python_implementation()} {platform.python_version()} on {sys.platform}")
+
+
+def encryption() -> Finding:
+    """Whether libzmq can encrypt: without CURVE no node starts (SECURITY 2)."""
+    versions = f"libzmq {zmq.zmq_version()}, pyzmq {zmq.pyzmq_version()}"
+    if zmq.has("curve"):
+        return ok("encryption", f"CURVE, {versions}")
+    return fail(
+        "encryption", f"{versions} lacks CURVE", "install the wheel, which has it: pip install --force-reinstall --only-binary :all: pyzmq"
+    )
+
+
+def disk(folder: Path) -> Finding:
+    """Room where the state is kept."""
+    present = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(present).free
+    text = f"{free / (1 << 30):.1f} GiB free for {folder}"
+    if free < DISK_FAIL_BYTES:
+        return fail("disk", text, "make room, or move the state: set MESH_HOME to a folder on a larger disk")
+    if free < DISK_WARN_BYTES:
+        return warn("disk", text, "make room soon: a node that can't write stops")
+    return ok("disk", text)
+
+
+def clock(now_s: float | None = None) -> Finding:
+    """Whether the wall clock was ever set: instants of tasks and the tag of announcements depend on it."""
+    now_s = time.time() if now_s is None else now_s
+    text = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
+    if now_s < CLOCK_EARLIEST_S:
+        return fail("clock", text, "set the clock, best by NTP (timedatectl set-ntp true)")
+    return ok("clock", text)
+
+
+def door(addresses: Iterable[str]) -> Finding:
+    """Whether the node's own addresses (``host:port``) take connections from this machine."""
+    addresses = list(addresses)
+    closed = [address for address in addresses if not dial(address)]
+    if not closed:
+        return ok("ports", f"{', '.join(addresses)} take connections")
+    todo = "if it should be reachable there, let it through the firewall; if not, leave it out with --advertise"
+    if len(closed) == len(addresses):
+        return fail("ports", f"nobody can connect to {', '.join(closed)}", todo)
+    return warn("ports", f"{', '.join(closed)} take no connections", todo)
+
+
+def dial(address: str, timeout_s: float = DIAL_TIMEOUT_S) -> bool:
+    """Whether a TCP connection to ``host:port`` can be made within the timeout."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def firewall(ports: tuple[int, ...]) -> Finding:
+    """Whether a host firewall that is known to close ports by default is switched on, and the commands that let mesh through."""
+    low, high = (min(ports), max(ports)) if ports else (0, 0)
+    if _ufw_enabled():
+        name, command = "ufw", f"sudo ufw allow {low}:{high}/tcp; sudo ufw allow 5353/udp"
+    elif Path("/run/firewalld").exists():
+        name, permanent = "firewalld", "sudo firewall-cmd --permanent"
+        command = f"{permanent} --add-port={low}-{high}/tcp --add-service=mdns; sudo firewall-cmd --reload"
+    elif sys.platform == "win32":
+        name, rule = "the Windows firewall", "New-NetFirewallRule -DisplayName mesh -Direction Inbound -Action Allow"
+        command = f"{rule} -Protocol TCP -LocalPort {low}-{high}"
+    else:
+        return ok("firewall", "none that closes ports by default was seen")
+    if not ports:
+        return warn("firewall", f"{name} is on", "start the node (mesh up), then ask again for the ports to open")
+    return warn("firewall", f"{name} is on and may keep other machines out", f"let them in: {command}")
+
+
+def _ufw_enabled() -> bool:
+    try:
+        return "ENABLED=yes" in Path("/etc/ufw/ufw.conf").read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return False

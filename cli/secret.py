@@ -1,0 +1,29 @@
+"""`mesh secret`: what another machine needs to join."""
+
+from __future__ import annotations
+
+import click
+from mesh.cli import output
+from mesh.cli.attach import mesh_option
+from mesh.cli.options import Options
+
+from mesh.errors import NotFound
+from mesh.storage.home import SECRET
+
+
+@click.command(epilog=output.example("mesh secret", "ssh laptop MESH_SECRET=$(mesh secret) mesh up -d"))
+@mesh_option
+def secret(mesh: str | None) -> None:
+    """Print what another machine needs to join.
+
+    Prints the fleet secret alone on stdout, and how to use it on stderr. Whoever holds it can become a member: hand it on as you would
+    a password.
+    """
+    home = Options({"mesh": mesh}).home
+    kept = home.read(SECRET)
+    if kept is None:
+        raise NotFound(f"this machine is not a member of a mesh {home.mesh!r}; found one with: mesh up")
+    text = kept.decode("ascii", "replace").strip()
+    click.echo(text)
+    variable = "" if home.mesh == "default" else f" MESH_NAME={home.mesh}"
+    click.echo(f"on the other machine:{variable} MESH_SECRET={text} mesh up", err=True)

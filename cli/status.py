@@ -1,0 +1,81 @@
+"""`mesh status`: nodes, workers and queues, as the coordinator sees them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+from mesh.cli import output
+from mesh.cli.attach import attached, mesh_option
+from mesh.cli.options import Options
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+WATCH_PAUSE_S = 1.0
+
+
+@click.command(epilog=output.example("mesh status", "mesh status --json", "mesh status --watch"))
+@mesh_option
+@output.json_option
+@click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
+def status(mesh: str | None, as_json: bool, watch: bool) -> None:
+    """Show nodes, workers and queues.
+
+    Asks the node on this machine, or one that is found when there is none. The keys of --json are the columns of the tables.
+    """
+    with attached(Options({"mesh": mesh})) as client:
+        if as_json:
+            output.print_json(client.query("status"))
+            while watch:
+                time.sleep(WATCH_PAUSE_S)
+                output.print_json(client.query("status"))
+        elif watch:
+            _watch(client)
+        else:
+            output.console().print(draw(client.query("status")))
+
+
+def _watch(client: Any) -> None:
+    from rich.live import Live
+
+    try:
+        with Live(draw(client.query("status")), console=output.console(), auto_refresh=False) as live:
+            while True:
+                time.sleep(WATCH_PAUSE_S)
+                live.update(draw(client.query("status")), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def draw(state: dict[str, Any]) -> Group:
+    """The tables of `mesh status` from what a node answered."""
+    from rich.console import Group
+    from rich.markup import escape
+
+    parts: list[Any] = [escape(headline(state)), ""]
+    for title, key, columns in TABLES:
+        rows = [[row.get(column) for column in columns] for row in state.get(key, [])]
+        if rows:
+            parts.append(output.table(title, columns, rows))
+        else:
+            parts.append(f"no {title.lower()}{NONE_YET.get(key, '')}\n")
+    if state.get("under_replicated"):
+        parts.append(f"{state['under_replicated']} messages and results have fewer copies than wanted; `mesh doctor` says why")
+    return Group(*parts)
+
+
+TABLES = [
+    ("Nodes", "nodes", ("name", "role", "state", "address", "pid", "version")),
+    ("Workers", "workers", ("name", "node", "queues", "tasks", "slots", "active")),
+    ("Queues", "queues", ("name", "ready", "delayed", "unsettled", "consumers")),
+]
+NONE_YET = {"workers": "; start one: mesh worker -A APP"}
+
+
+def headline(state: dict[str, Any]) -> str:
+    """One line: which mesh, who coordinates, who holds the second copy."""
+    coordinator = state.get("coordinator") or "none yet (an election is under way or most nodes are away)"
+    deputies = ", ".join(state.get("deputies") or []) or "none"
+    return f"mesh {state['mesh']} ({state['id']}) · coordinator {coordinator} · deputies {deputies} · term {state['term']}"
