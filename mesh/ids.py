@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 import time
+from uuid import UUID as UUID  # the type, for mesh/wire: a pure layer does not import a module that draws random numbers
 
 JOURNAL_BYTES = 16
 """A journal is named by 128 random bits (rule R1)."""
