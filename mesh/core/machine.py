@@ -258,11 +258,9 @@ class Machine:
         if peer is None:
             return
         newly_heard = not peer.heard_within(self.now, self.settings.heartbeat_timeout_s)
-        if isinstance(message, Reset):
-            if peer.channel.reset(message.incarnation, message.epoch):
-                self._channel_broke(peer_id)
-            return
         arrival = peer.channel.arrive(envelope)
+        if isinstance(message, Reset) and peer.channel.reset(message.incarnation, message.epoch):
+            self._channel_broke(peer_id)  # whatever its own place in the stream: what it says is true
         if arrival is Arrival.STALE:
             return
         peer.heard_at = self.now
@@ -276,7 +274,8 @@ class Machine:
             self.broker.node_lost(peer_id, self.now)
         if newly_heard:
             self._send_heartbeat(peer)
-        self._handlers[type(message)](peer_id, message)
+        if not isinstance(message, Reset):
+            self._handlers[type(message)](peer_id, message)
 
     def leave(self) -> None:
         """Leave politely: hand the reign over, then say goodbye. ``left`` is true once all has been said."""

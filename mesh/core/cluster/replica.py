@@ -86,14 +86,14 @@ class Replica:
         sequence, digest, name, live = journal.upto, journal.digest, journal.name, journal.live
         turn_write, crc32, listeners = self._turn.write, zlib.crc32, self.on_added
         for entry in entries:
-            sequence += 1
+            sequence = journal.upto = sequence + 1
             blob = encode(entry)
             digest = crc32(blob, digest)
             live[sequence] = entry
             turn_write(name, sequence, blob)
             for listener in listeners:
                 listener(journal, sequence, entry)
-        journal.upto, journal.digest = sequence, digest
+        journal.digest = digest
         self._turn.move_head(journal.head())
         return journal, sequence
 
