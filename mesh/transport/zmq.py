@@ -18,7 +18,7 @@ from mesh.transport.dial import NONCE_BYTES, Dialler
 from mesh.transport.doors import Doors, open_local_door
 from mesh.transport.knocks import Knocks
 from mesh.transport.notices import Counters, Notices
-from mesh.transport.reactor import Reactor, Source
+from mesh.transport.reactor import Reactor
 from mesh.transport.sockets import CLAIM, FAILED, LINGER_MS, Monitor, Socket, make_context, raise_descriptor_limit
 from mesh.transport.zap import DOOR, LOBBY, Zap
 
@@ -69,7 +69,7 @@ class ZmqTransport:
         self._admitted: dict[int | str, Principal] = {}
         self._session_prefixes: set[bytes] = set()
         self._midway: set[Socket] = set()
-        self._ready: dict[Source, None] = {}
+        self._ready: dict[Socket, None] = {}
         self._reactor = Reactor()
         self._context = make_context()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -95,7 +95,7 @@ class ZmqTransport:
         doors = Doors(self._context, keys, secret, host, port, frame_bytes_max)
         self.lobby_port, self.door_port = doors.lobby_port, doors.door_port
         self._door, self._lobby = doors.door, doors.lobby
-        self._sources: dict[Source, Drain] = {self._door: self._drain_door, self._lobby: self._drain_lobby}
+        self._sources: dict[Socket, Drain] = {self._door: self._drain_door, self._lobby: self._drain_lobby}
         for name, router in ((DOOR, self._door), (LOBBY, self._lobby)):
             monitor = Monitor(self._context, router, FAILED)
             self._reactor.register(monitor.socket, partial(self._count_failed, monitor, name))
@@ -190,7 +190,8 @@ class ZmqTransport:
         if self._ready or self._events:
             timeout_s = 0.0
         for source in self._reactor.wait(timeout_s):
-            self._ready[source] = None
+            if isinstance(source, zmq.Socket):
+                self._ready[source] = None
 
     def drain(self, limit: int) -> list[TransportEvent]:
         """At most ``limit`` events, without waiting. Doors that are ready at once get equal shares."""
@@ -201,6 +202,8 @@ class ZmqTransport:
         if self._ready and len(out) < limit:
             share = max(1, (limit - len(out)) // len(self._ready))
             for source in list(self._ready):
+                if source in self._midway and not self._skip(source):
+                    continue
                 if len(out) < limit and self._sources[source](out, share):
                     del self._ready[source]
         return out
@@ -211,8 +214,6 @@ class ZmqTransport:
         The key is looked up for every message: ZAP is asked at handshakes only.
         """
         door, admitted = self._door, self._admitted
-        if door in self._midway:
-            self._skip(door)
         recv = door.recv
         for _ in range(limit):
             try:
@@ -222,25 +223,26 @@ class ZmqTransport:
             frame = recv(0, False)
             principal = admitted.get(frame.get(USER))
             if principal is None:
-                self._drop_not_admitted(frame)
-            elif frame.more:
+                self._count_not_admitted(str(frame.get("Peer-Address")))
+            elif frame.more and routing_id[:-NONCE_BYTES] == principal.claim:
                 last = recv(0, False)
-                if last.more or routing_id[:-NONCE_BYTES] != principal.claim:
-                    self._drop_malformed(door, principal.id)
-                else:
+                if not last.more:
                     out.append(PeerFrames(principal.id, frame.bytes, last.bytes))
-            elif routing_id[:1] == CLAIM:
-                self._drop_malformed(door, principal.id)
-            else:
+                    continue
+                self._count_malformed(principal.id)
+            elif not frame.more and routing_id[:1] != CLAIM:
                 out.append(SessionFrame(principal.session_prefix + routing_id, frame.bytes))
+                continue
+            else:
+                self._count_malformed(principal.id)
+            if not self._skip(door):
+                return False
         return False
 
     def _drain_local(self, out: list[TransportEvent], limit: int) -> bool:
         local = self._local
         if local is None:
             return True
-        if local in self._midway:
-            self._skip(local)
         recv = local.recv
         for _ in range(limit):
             try:
@@ -248,47 +250,47 @@ class ZmqTransport:
             except zmq.Again:
                 return True
             frame = recv(0, False)
-            if frame.more:
-                self._drop_malformed(local, "a local program")
-            else:
+            if not frame.more:
                 out.append(SessionFrame(LOCAL + routing_id, frame.bytes))
+                continue
+            self._count_malformed("a local program")
+            if not self._skip(local):
+                return False
         return False
 
     def _drain_lobby(self, out: list[TransportEvent], limit: int) -> bool:
         lobby = self._lobby
-        if lobby in self._midway:
-            self._skip(lobby)
         for _ in range(limit):
             try:
                 visitor = lobby.recv(zmq.DONTWAIT)
             except zmq.Again:
                 return True
             frame = lobby.recv(0, False)
-            if frame.more:
-                self._drop_malformed(lobby, "a visitor")
-            else:
+            if not frame.more:
                 out.append(Knocked(visitor, bytes.fromhex(str(frame.get(USER))), frame.bytes))
+                continue
+            self._count_malformed("a visitor")
+            if not self._skip(lobby):
+                return False
         return False
 
-    def _drop_not_admitted(self, frame: zmq.Frame) -> None:
+    def _count_not_admitted(self, address: str) -> None:
         self.counters.frames_not_admitted += 1
-        self._notices.warn("dropped a message under a key that is no longer admitted", str(frame.get("Peer-Address")))
-        if frame.more:
-            self._skip(self._door)
+        self._notices.warn("dropped a message under a key that is no longer admitted", address)
 
-    def _drop_malformed(self, router: Socket, who: str) -> None:
+    def _count_malformed(self, who: str) -> None:
         self.counters.frames_malformed += 1
         self._notices.warn("dropped a malformed message", who)
-        self._skip(router)
 
-    def _skip(self, router: Socket) -> None:
-        """Pass over the rest of a message; one of very many parts takes several turns, so that it can't hold up the loop."""
-        self._midway.discard(router)
+    def _skip(self, router: Socket) -> bool:
+        """Pass over the rest of a message; False when more is left, as one of very many parts takes several turns."""
         for _ in range(SKIPPED_PER_TURN):
             if not router.getsockopt(zmq.RCVMORE):
-                return
+                self._midway.discard(router)
+                return True
             router.recv()
         self._midway.add(router)
+        return False
 
     # -- waking and closing -----------------------------------------------------------------------------------------------------
 
