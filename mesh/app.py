@@ -16,6 +16,7 @@ from mesh import ids, result
 from mesh.client.client import Client, release, shared_client
 from mesh.client.failures import type_name
 from mesh.client.find import NodeFinder
+from mesh.client.link import Nodes
 from mesh.config import Settings
 from mesh.embedded import Embedded
 from mesh.errors import BodyTooLarge, UnknownTask, UsageError
@@ -75,7 +76,7 @@ class Mesh:
         self._client: Client | None = None
         self._client_key: tuple[object, ...] = ()
 
-    # -- tasks ---------------------------------------------------------------------------------------------------------
+    # -- tasks --------------------
 
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
@@ -135,7 +136,7 @@ class Mesh:
         module = self.name if function.__module__ == "__main__" else function.__module__
         return f"{module}.{function.__name__}"
 
-    # -- calls ---------------------------------------------------------------------------------------------------------
+    # -- calls --------------------
 
     def submit_many(self, signatures: Iterable[Signature[R]]) -> list[result.AsyncResult[R]]:
         """Submit calls as one batch; returns their results in order when all are confirmed.
@@ -208,7 +209,7 @@ class Mesh:
         attached = self.client.attached
         return attached.max_body_bytes if attached is not None else Settings.load().max_body_bytes
 
-    # -- the connection ------------------------------------------------------------------------------------------------
+    # -- the connection --------------------
 
     @property
     def client(self) -> Client:
@@ -223,9 +224,9 @@ class Mesh:
 
     def _connect(self) -> Client:
         settings = Settings.load()
+        finder: Nodes
         if self._embedded is not None:
-            finder = self._embedded.start()
-            self._client_key = (id(self),)
+            finder, self._client_key = self._embedded.start(), (id(self),)
         else:
             finder = NodeFinder(self._mesh, self._home, self._seeds, settings)
             self._client_key = finder.key

@@ -51,7 +51,7 @@ class AsyncResult(Generic[R]):
         self._pending = pending
         self._value = _UNSET
 
-    # -- waiting -------------------------------------------------------------------------------------------------------
+    # -- waiting --------------------
 
     def get(self, timeout: float | None = None, propagate: bool = True) -> R:
         """Wait for the task and return its value.
@@ -87,7 +87,7 @@ class AsyncResult(Generic[R]):
         """Whether the task is over and raised."""
         return self.ready() and self._pending_status() is Status.FAILURE
 
-    # -- what is known -------------------------------------------------------------------------------------------------
+    # -- what is known --------------------
 
     @property
     def state(self) -> str:
@@ -132,7 +132,7 @@ class AsyncResult(Generic[R]):
         result = self._pending.result
         return f"<AsyncResult {self.id}{'' if result is None else ' ' + self._pending_status().name}>"
 
-    # -- inside --------------------------------------------------------------------------------------------------------
+    # -- inside --------------------
 
     @property
     def _finished(self) -> Result:

@@ -20,7 +20,7 @@ from mesh.client.outbox import Outbox, Publication
 from mesh.client.pending import Pending, PendingTable
 from mesh.config import Settings
 from mesh.errors import MeshError
-from mesh.wire.entries import Message
+from mesh.wire.entries import Message, Status
 from mesh.wire.messages import Answer, Attached, Confirm, NewCoordinator, Query, Results, SessionReply, Watch
 
 log = logging.getLogger("mesh")
@@ -62,7 +62,7 @@ class Client:
         self._thread = threading.Thread(target=self._run, name="mesh-client", daemon=True)
         self._thread.start()
 
-    # -- for any thread ------------------------------------------------------------------------------------------------
+    # -- for any thread --------------------
 
     @property
     def attached(self) -> Attached | None:
@@ -111,7 +111,7 @@ class Client:
     def expect(self, ids: Iterable[str]) -> list[Pending]:
         """The awaited results of tasks that are about to be submitted: the node sends them by itself."""
         with self._lock:
-            return [self._pending.get(id) or self._pending.new(id) for id in ids]
+            return [self._pending.get(id) or self._pending.new(id, Status.PENDING) for id in ids]
 
     def watch(self, id: str) -> Pending:
         """The awaited result of a task that another process, or an earlier client, submitted."""
@@ -208,7 +208,7 @@ class Client:
         self._ended = "this client belongs to the parent process"
         self._lock = threading.Lock()
 
-    # -- helpers, lock held ----------------------------------------------------------------------------------------------
+    # -- helpers, lock held --------------------
 
     def _check_usable(self) -> None:
         if not self.usable:
@@ -236,7 +236,7 @@ class Client:
                 self._warned_queues.add(queue)
                 log.warning("no live worker consumes the queue %r: its tasks wait; start one with: mesh worker -A APP -Q %s", queue, queue)
 
-    # -- the I/O thread --------------------------------------------------------------------------------------------------
+    # -- the I/O thread --------------------
 
     def _run(self) -> None:
         reason = "the client is closed"
@@ -398,7 +398,7 @@ def _call(callbacks: list[Callable[[], None]]) -> None:
             pass  # the event loop that waited is closed, or a latch was released by another event
 
 
-# -- one client for each place ---------------------------------------------------------------------------------------------
+# -- one client for each place --------------------
 
 _clients: dict[tuple[object, ...], tuple[Client, int]] = {}
 _clients_lock = threading.Lock()

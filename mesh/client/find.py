@@ -159,7 +159,7 @@ class NodeSearch:
         self._closed = True
         self._candidates.put(None)
 
-    # -- the threads -----------------------------------------------------------------------------------------------------
+    # -- the threads --------------------
 
     def _run(self) -> None:
         finder = self._finder

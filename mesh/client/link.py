@@ -172,7 +172,7 @@ class Link:
         self._drop()
         self._end_search()
 
-    # -- with a node ---------------------------------------------------------------------------------------------------
+    # -- with a node --------------------
 
     def _watch(self, now_s: float) -> None:
         assert self._channel is not None
@@ -214,7 +214,7 @@ class Link:
         if self._channel_is_local:
             self._local_after_s = self._ticked_s + LOCAL_RETRY_S
 
-    # -- without a node ------------------------------------------------------------------------------------------------
+    # -- without a node --------------------
 
     def _seek(self, now_s: float) -> None:
         if self._search_until_s is None:

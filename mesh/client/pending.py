@@ -14,10 +14,10 @@ class Pending:
 
     __slots__ = ("__weakref__", "askers", "id", "result", "status", "waiters")
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, status: int | None) -> None:
         self.id = id
         self.result: Result | None = None
-        self.status: int | None = None
+        self.status = status
         """What the node said of a task without a result, None before it said anything."""
         self.waiters: list[Callable[[], None]] | None = None
         """Called, in the I/O thread, when the result is there."""
@@ -57,9 +57,9 @@ class PendingTable:
         reference = self._table.get(id)
         return reference() if reference is not None else None
 
-    def new(self, id: str) -> Pending:
+    def new(self, id: str, status: int | None = None) -> Pending:
         """Wait for this result as long as the returned object lives."""
-        pending = Pending(id)
+        pending = Pending(id, status)
         reference = _Reference(pending, self._forget)
         reference.id = id
         self._table[id] = reference

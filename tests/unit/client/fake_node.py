@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import zmq
-from mesh.wire.bodies import decode_call, encode
 
+from mesh.wire.bodies import decode_call, encode
 from mesh.wire.entries import Failure, Message, Result, Status
 from mesh.wire.frames import decode_request
 from mesh.wire.frames import encode as frame
@@ -77,7 +77,7 @@ class FakeNode:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    # -- life ------------------------------------------------------------------------------------------------------------
+    # -- life --------------------
 
     def start(self) -> FakeNode:
         self.sessions.clear()
@@ -99,7 +99,7 @@ class FakeNode:
     def up(self) -> bool:
         return self._thread is not None
 
-    # -- orders from the test ----------------------------------------------------------------------------------------------
+    # -- orders from the test --------------------
 
     def finish(self, result: Result) -> None:
         """A worker has finished this task."""
@@ -125,7 +125,7 @@ class FakeNode:
         with self._lock:
             self._orders.append(do)
 
-    # -- the thread --------------------------------------------------------------------------------------------------------
+    # -- the thread --------------------
 
     def _serve(self, ready: threading.Event) -> None:
         context = zmq.Context()
