@@ -1,0 +1,101 @@
+"""What a worker holds: deliveries that wait or run, and outcomes that the mesh has not confirmed. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from mesh.wire.messages import Delivery, Outcome, OutcomeKind
+from mesh.worker.batches import size_bytes
+
+
+class Holdings:
+    """Each id is in at most one place: held (waiting in ``ready`` or handed to a slot), or in the outbox.
+
+    RETURNED outcomes are not kept in the outbox: when one gets lost on the way, the next full report says that the worker
+    does not hold the id, which means the same.
+    """
+
+    def __init__(self) -> None:
+        self.ready: deque[Delivery] = deque()
+        self.held: dict[str, Delivery] = {}
+        self.outbox: dict[str, Outcome] = {}
+        self.outbox_bytes = 0
+        self.leaving: list[Outcome] = []
+        """Outcomes to be sent next."""
+        self._unheard: set[str] = set()
+        """Ids whose next confirmation is for an outcome that is not in the outbox: the task was given back, or lost and came again."""
+
+    def accept(self, deliveries: Iterable[Delivery]) -> None:
+        """Take deliveries. One that is held already is ignored; of one that is finished the outcome is said again."""
+        for delivery in deliveries:
+            id = delivery.id
+            if id in self.held:
+                continue
+            outcome = self.outbox.get(id)
+            if outcome is not None:
+                if outcome.kind == OutcomeKind.DONE:
+                    self.leaving.append(outcome)
+                    continue
+                self._forget(id)  # LOST was heard, as the task comes again
+                self._unheard.add(id)
+            self.held[id] = delivery
+            self.ready.append(delivery)
+
+    def refuse(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliveries that this worker can't run go back to the mesh."""
+        for delivery in deliveries:
+            if delivery.id not in self.held:
+                self._unheard.add(delivery.id)
+                self.leaving.append(Outcome(id=delivery.id, kind=OutcomeKind.RETURNED))
+
+    def wait_again(self, deliveries: list[Delivery]) -> None:
+        """Held deliveries that a slot did not start go first, in their order."""
+        self.ready.extendleft(reversed(deliveries))
+
+    def settle(self, outcome: Outcome) -> Delivery | None:
+        """A held delivery has this outcome: the delivery, or None when it is not held."""
+        delivery = self.held.pop(outcome.id, None)
+        if delivery is not None:
+            self.leaving.append(outcome)
+            if outcome.kind == OutcomeKind.RETURNED:
+                self._unheard.add(outcome.id)
+            else:
+                self.outbox[outcome.id] = outcome
+                self.outbox_bytes += size_bytes(outcome)
+        return delivery
+
+    def give_back(self, ids: Iterable[str]) -> int:
+        """Held deliveries go back to the mesh: how many."""
+        before = len(self.leaving)
+        for id in ids:
+            self.settle(Outcome(id=id, kind=OutcomeKind.RETURNED))
+        return len(self.leaving) - before
+
+    def give_back_ready(self) -> int:
+        """All that waits in ``ready`` goes back to the mesh: how many."""
+        count = self.give_back([delivery.id for delivery in self.ready])
+        self.ready.clear()
+        return count
+
+    def kept(self, ids: Iterable[str]) -> None:
+        """The mesh has confirmed the outcomes of these ids."""
+        for id in ids:
+            if id in self._unheard:
+                self._unheard.remove(id)
+            else:
+                self._forget(id)
+
+    def active(self) -> list[str]:
+        """All ids that this worker holds, for a full report."""
+        return [*self.held, *self.outbox]
+
+    def say_all_again(self) -> None:
+        """The listener is new: after a full report, the whole outbox has to be sent."""
+        self.leaving = list(self.outbox.values())
+        self._unheard.clear()
+
+    def _forget(self, id: str) -> None:
+        outcome = self.outbox.pop(id, None)
+        if outcome is not None:
+            self.outbox_bytes -= size_bytes(outcome)

@@ -1,0 +1,86 @@
+"""What a worker's parent and its slots say to each other. Both are always the same version of mesh: nothing here is kept."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from mesh.wire.messages import Delivery, Outcome
+
+
+class Mark(IntEnum):
+    """State of a handed task, one byte in memory that parent and slot share: what is true of it when the slot is dead."""
+
+    HANDED = 0
+    STARTED = 1
+    FINISHED = 2
+
+
+CELLS = 1 << 16
+"""Bytes of that memory, so the most tasks that a slot can hold."""
+
+
+# -- from the parent --------------------------------------------------------------------------------------------------------
+
+
+class Start(msgspec.Struct, array_like=True, tag=1):
+    """First order: what to load and how to run it."""
+
+    app: str
+    pool: str
+    width: int
+    """Most tasks at once."""
+    max_body_bytes: int
+    marks: str
+    """File of ``CELLS`` bytes to map; the slot removes its name."""
+    log_level: int
+
+
+class Run(msgspec.Struct, array_like=True, tag=2):
+    """Run these; ``cells`` has the place of each one's mark."""
+
+    cells: list[int]
+    deliveries: list[Delivery]
+
+
+class Recall(msgspec.Struct, array_like=True, tag=3):
+    """Give back what has not been started, and send what is finished. Travels on the control pipe."""
+
+
+# -- from the slot -----------------------------------------------------------------------------------------------------------
+
+
+class Loaded(msgspec.Struct, array_like=True, tag=10):
+    """The application's tasks, or the one line that says why it can't be loaded."""
+
+    tasks: list[str]
+    error: str = ""
+
+
+class RunTime(msgspec.Struct, array_like=True, gc=False):
+    """How long the tasks of one name took in a batch."""
+
+    task: str
+    count: int
+    total_s: float
+    longest_s: float
+
+
+class Finished(msgspec.Struct, array_like=True, tag=11):
+    outcomes: list[Outcome]
+    times: list[RunTime]
+
+
+class GivenBack(msgspec.Struct, array_like=True, tag=12):
+    """Answer to Recall."""
+
+    ids: list[str]
+
+
+Order = Start | Run | Recall
+Report = Loaded | Finished | GivenBack
+
+encode = msgspec.msgpack.Encoder().encode
+decode_order = msgspec.msgpack.Decoder(Order).decode
+decode_report = msgspec.msgpack.Decoder(Report).decode

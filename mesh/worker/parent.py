@@ -1,0 +1,440 @@
+"""The worker's parent: one plain loop between a node and the slots. It never imports nor runs what users wrote, so no task can
+keep it from renewing its leases.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import zmq
+
+from mesh.config import Settings
+from mesh.ids import worker_id
+from mesh.wire.entries import Status
+from mesh.wire.messages import (
+    Attached,
+    Deliver,
+    Delivery,
+    NewCoordinator,
+    Notice,
+    Offer,
+    Outcome,
+    OutcomeKind,
+    Outcomes,
+    OutcomesKept,
+    SessionReply,
+    SessionRequest,
+)
+from mesh.worker.batches import LONG_S, RunTimes, capacity, chunks, take
+from mesh.worker.holdings import Holdings
+from mesh.worker.orders import Finished, GivenBack, Loaded
+from mesh.worker.slots import Died, ProcessSlots, Slot, Slots
+
+STUCK_S = 0.1
+"""How long a slot may be silent with more than one task, or tasks wait for any slot, before they are taken back."""
+CHECK_S = 0.05
+"""Pause between looks at what is stuck."""
+STOP_S = 1.0
+"""How long a stop waits for the mesh to confirm the outbox."""
+OUTBOX_MAX = 8192
+OUTBOX_BYTES_MAX = 64 << 20
+"""Unconfirmed outcomes, and their bytes, above which a worker asks for no more work."""
+FRAME_OUTCOMES_MAX = 1024
+
+
+class WorkerLink(Protocol):
+    """What a worker needs of its attachment to a node; mesh/client/link.py has it."""
+
+    attached: Attached | None
+    generation: int
+
+    def register(self, poller: zmq.Poller) -> None:
+        """Keep the link's socket in ``poller``."""
+
+    def send(self, message: SessionRequest) -> bool:
+        """False when nothing was sent."""
+
+    def receive(self, limit: int = 256) -> list[SessionReply]:
+        """What has come, without waiting."""
+
+    def tick(self, now_s: float) -> None:
+        """Beat, notice a lost node, look for the next."""
+
+    def pause_s(self) -> float:
+        """How long the owner may wait before the next tick."""
+
+    def close(self) -> None:
+        """Leave politely."""
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a worker runs, and how much at once."""
+
+    app: str
+    """As ``-A`` takes it (mesh/worker/loader.py)."""
+    queues: list[str] = field(default_factory=lambda: ["default"])
+    concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
+    pool: str = "process"
+    """``process``, ``thread`` or ``async``."""
+    name: str | None = None
+    """For display; None for host name and process id."""
+
+    @property
+    def display_name(self) -> str:
+        """The name, given or made."""
+        return self.name or f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What a banner shows, known when the application is loaded and a node has been found."""
+
+    worker: str
+    name: str
+    mesh: str
+    node: str
+    coordinator: str
+    app: str
+    queues: list[str]
+    tasks: list[str]
+    slots: int
+    pool: str
+
+
+class Worker:
+    """Runs the tasks of an application for the mesh that ``link`` attaches to, until it is told to stop.
+
+    ``on_ready`` is called once, when the application is loaded and a node has been found. ``slots`` replaces the pool that
+    ``spec`` names; an embedded mesh gives InProcessSlots.
+    """
+
+    def __init__(
+        self,
+        link: WorkerLink,
+        spec: WorkerSpec,
+        settings: Settings,
+        log: logging.Logger | None = None,
+        *,
+        slots: Slots | None = None,
+        on_ready: Callable[[WorkerInfo], None] | None = None,
+    ) -> None:
+        self.id = worker_id()
+        self._link = link
+        self._spec = spec
+        self._settings = settings
+        self._log = log or logging.getLogger("mesh.worker")
+        self._slots = slots or ProcessSlots(spec.app, spec.pool, spec.concurrency, settings.max_body_bytes, self._log.getEffectiveLevel())
+        self._on_ready = on_ready
+        self._poller = zmq.Poller()
+        self._wake, self._woken = socket.socketpair()
+        self._tasks: dict[str, None] | None = None
+        self._holdings = Holdings()
+        self._times = RunTimes()
+        self._greeted = 0
+        """Generation of the link to which the last full report went."""
+        self._offered = -1
+        self._moved_at_s = 0.0
+        self._check_at_s = 0.0
+        self._stop_requests = 0
+        self._draining = False
+        self._unknown: set[str] = set()
+        self._exit_code: int | None = None
+
+    # -- for the owner ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Work until told to stop: 0 after a drain, 1 when the application can't be loaded or tasks were ended by a stop.
+
+        In the main thread SIGINT and SIGTERM call :meth:`stop`. Raises MeshNotFound or NotAllowed when the first search for
+        a node fails; the slots have ended then.
+        """
+        self._woken.setblocking(False)
+        self._poller.register(self._woken.fileno(), zmq.POLLIN)
+        try:
+            with self._signals():
+                self._link.register(self._poller)
+                self._slots.start(self._poller)
+                while self._exit_code is None:
+                    self._turn()
+                return self._exit_code
+        finally:
+            self._slots.close()
+            self._link.close()
+            self._wake.close()
+            self._woken.close()
+
+    def stop(self) -> None:
+        """First call: finish what runs, give back the rest, leave. Second call: end what runs as well. From any thread."""
+        self._stop_requests += 1
+        with contextlib.suppress(OSError):  # it has ended
+            self._wake.send(b"\0")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, lambda *_: self.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # -- the loop -----------------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        events = dict(self._poller.poll(self._pause_ms()))
+        now_s = time.monotonic()
+        self._hear_slots(events, now_s)
+        for reply in self._link.receive():
+            self._hear_node(reply)
+        self._link.tick(now_s)
+        if self._woken.fileno() in events:
+            self._obey()
+        self._hand_out(now_s)
+        self._slots.flush()
+        self._slots.tick(now_s)
+        if now_s >= self._check_at_s:
+            self._check(now_s)
+        self._tell()
+        if self._draining:
+            self._leave_when_done()
+
+    def _pause_ms(self) -> int:
+        busy = self._holdings.held or self._holdings.leaving or self._draining
+        pause_s = CHECK_S if busy else self._settings.worker_beat_s
+        return math.ceil(1000 * min(pause_s, self._link.pause_s(), self._slots.pause_s(time.monotonic())))
+
+    # -- from the slots -------------------------------------------------------------------------------------------------------
+
+    def _hear_slots(self, events: Mapping[object, int], now_s: float) -> None:
+        for slot, report in self._slots.receive(events, now_s):
+            if isinstance(report, Finished):
+                self._finished(slot, report)
+            elif isinstance(report, GivenBack):
+                self._given_back(slot, report.ids)
+            elif isinstance(report, Loaded):
+                self._loaded(slot, report)
+            else:
+                self._died(slot, report)
+
+    def _finished(self, slot: Slot, report: Finished) -> None:
+        settle, release = self._holdings.settle, slot.release
+        for outcome in report.outcomes:
+            release(outcome.id)
+            delivery = settle(outcome)
+            if outcome.failure is not None and delivery is not None:
+                text = " ".join(outcome.failure.message.split())[:200]
+                self._log.warning("task %s[%s] raised %s: %s", delivery.task, outcome.id, outcome.failure.type_name, text)
+        for time_ in report.times:
+            self._times.record(time_.task, time_.count, time_.total_s, time_.longest_s)
+            self._log.debug("%d x task %s in %.6f s, longest %.6f s", time_.count, time_.task, time_.total_s, time_.longest_s)
+
+    def _given_back(self, slot: Slot, ids: list[str]) -> None:
+        released = [handed.delivery for handed in map(slot.release, ids) if handed is not None]
+        slot.recalled = slot.load.held <= slot.load.width
+        slot.reckon_slow()
+        if self._draining:
+            self._holdings.give_back([delivery.id for delivery in released])
+        else:
+            self._holdings.wait_again(released)
+
+    def _loaded(self, slot: Slot, report: Loaded) -> None:
+        if not report.error:
+            if self._tasks is None or set(self._tasks) != set(report.tasks):
+                self._tasks = dict.fromkeys(report.tasks)
+                self._offered = -1
+            return
+        if self._tasks is None:
+            if self._exit_code is None:
+                self._log.error("%s", report.error)
+            self._exit_code = 1
+        else:
+            self._log.error("slot %d can't start: %s", slot.number, report.error)
+
+    def _died(self, slot: Slot, death: Died) -> None:
+        if self._tasks is None:
+            if self._exit_code is None:
+                self._log.error("a slot %s while it loaded %s", death.reason, self._spec.app)
+            self._exit_code = 1
+            return
+        again = []
+        for handed in list(slot.handed.values()):
+            if slot.started(handed):
+                self._log.warning("slot %d %s while it ran %s[%s]", slot.number, death.reason, handed.delivery.task, handed.delivery.id)
+                self._holdings.settle(Outcome(id=handed.delivery.id, kind=OutcomeKind.LOST, status=Status.PENDING))
+            else:
+                again.append(handed.delivery)
+        if not slot.handed:
+            self._log.warning("slot %d %s; another is started", slot.number, death.reason)
+        self._holdings.wait_again(again)
+
+    # -- from the node --------------------------------------------------------------------------------------------------------
+
+    def _hear_node(self, reply: SessionReply) -> None:
+        if isinstance(reply, Deliver):
+            tasks = self._tasks or {}
+            unknown = [delivery for delivery in reply.deliveries if delivery.task not in tasks]
+            self._holdings.accept([delivery for delivery in reply.deliveries if delivery.task in tasks] if unknown else reply.deliveries)
+            if unknown:
+                self._refuse(unknown)
+        elif isinstance(reply, OutcomesKept):
+            self._holdings.kept(reply.ids)
+        elif isinstance(reply, NewCoordinator):
+            self._greeted = 0
+        elif isinstance(reply, Notice):
+            self._log.warning("%s", reply.text)
+
+    def _refuse(self, deliveries: list[Delivery]) -> None:
+        for name in {delivery.task for delivery in deliveries} - self._unknown:
+            self._unknown.add(name)
+            self._log.warning("%s has no task %r: it goes back to the mesh", self._spec.app, name)
+        self._holdings.refuse(deliveries)
+
+    # -- to the slots -----------------------------------------------------------------------------------------------------------
+
+    def _hand_out(self, now_s: float) -> None:
+        ready = self._holdings.ready
+        if not ready:
+            self._moved_at_s = now_s
+            return
+        if self._draining:
+            self._holdings.give_back_ready()
+            return
+        slots = sorted(self._slots.ready, key=lambda slot: slot.load.held)
+        for position, slot in enumerate(slots):
+            share = -(-len(ready) // (len(slots) - position))
+            batch = take(ready, slot.load, self._times.by_task, share)
+            if batch:
+                slot.hand(batch, now_s)
+                self._moved_at_s = now_s
+
+    def _check(self, now_s: float) -> None:
+        """What waits behind a long task is taken back, first from its slot, then from this worker."""
+        self._check_at_s = now_s + CHECK_S
+        for slot in self._slots.ready:
+            if len(slot.handed) > 1 and not slot.recalled and now_s - slot.news_at_s >= STUCK_S:
+                slot.recall()
+        if self._holdings.ready and now_s - self._moved_at_s >= STUCK_S:
+            count = self._holdings.give_back_ready()
+            self._times.overall_s = max(self._times.overall_s, LONG_S)
+            self._log.debug("%d tasks go back: every slot is busy", count)
+
+    # -- to the node --------------------------------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        if self._tasks is None or self._link.attached is None:
+            return
+        room = self._capacity()
+        if self._greeted != self._link.generation and not self._greet(room):
+            return
+        leaving = self._holdings.leaving
+        if not leaving:
+            if room != self._offered and self._link.send(self._offer(room)):
+                self._offered = room
+            return
+        self._holdings.leaving = []
+        for chunk in chunks(leaving, FRAME_OUTCOMES_MAX, self._settings.max_frame_bytes // 2):
+            if self._holdings.leaving or not self._link.send(Outcomes(worker=self.id, capacity=room, outcomes=chunk)):
+                self._holdings.leaving += chunk  # the node takes no more now
+            else:
+                self._offered = room
+
+    def _greet(self, room: int) -> bool:
+        """A full report, then all outcomes again; False when it could not be sent."""
+        attached = self._link.attached
+        if attached is None or not self._link.send(self._offer(room, self._holdings.active())):
+            return False
+        self._greeted = self._link.generation
+        self._offered = room
+        self._holdings.say_all_again()
+        if self._on_ready is not None:
+            self._on_ready(self._info(attached))
+            self._on_ready = None
+        return True
+
+    def _offer(self, room: int, active: list[str] | None = None) -> Offer:
+        return Offer(
+            worker=self.id,
+            name=self._spec.display_name,
+            queues=self._spec.queues,
+            tasks=list(self._tasks or ()),
+            slots=self._slots.lanes,
+            capacity=room,
+            active=active,
+            pid=os.getpid(),
+            generation=self._link.generation,
+        )
+
+    def _capacity(self) -> int:
+        holdings = self._holdings
+        if self._draining or len(holdings.outbox) > OUTBOX_MAX or holdings.outbox_bytes > OUTBOX_BYTES_MAX:
+            return 0
+        lanes = len(self._slots.ready) * self._slots.width
+        return capacity(lanes, self._times.overall_s, self._settings.prefetch_target_s, self._settings.max_prefetch)
+
+    def _info(self, attached: Attached) -> WorkerInfo:
+        return WorkerInfo(
+            worker=self.id,
+            name=self._spec.display_name,
+            mesh=attached.mesh,
+            node=attached.node,
+            coordinator=attached.coordinator,
+            app=self._spec.app,
+            queues=list(self._spec.queues),
+            tasks=list(self._tasks or ()),
+            slots=self._slots.lanes,
+            pool=self._spec.pool,
+        )
+
+    # -- the end ------------------------------------------------------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._woken.recv(64)
+        if self._stop_requests > 1:
+            self._stop_now()
+        elif not self._draining:
+            self._drain()
+
+    def _drain(self) -> None:
+        self._draining = True
+        self._holdings.give_back_ready()
+        for slot in self._slots.ready:
+            slot.recall()
+        running = sorted({handed.delivery.task for slot in self._slots.ready for handed in slot.handed.values()})
+        if running:
+            self._log.warning("waiting for running tasks: %s; stop again to end them now", ", ".join(running))
+
+    def _leave_when_done(self) -> None:
+        holdings = self._holdings
+        if self._exit_code is None and not holdings.held and not holdings.leaving and not holdings.outbox:
+            self._exit_code = 0
+
+    def _stop_now(self) -> None:
+        """End the slots; what they held goes back to the mesh."""
+        self._draining = True
+        self._slots.kill()
+        count = self._holdings.give_back(list(self._holdings.held))
+        self._holdings.ready.clear()
+        if count:
+            self._log.warning("%d tasks were ended or not started, and go back to the mesh", count)
+        until_s = time.monotonic() + STOP_S
+        while time.monotonic() < until_s and (self._holdings.leaving or self._holdings.outbox):
+            self._tell()
+            self._poller.poll(int(CHECK_S * 1000))
+            for reply in self._link.receive():
+                self._hear_node(reply)
+        self._exit_code = 1

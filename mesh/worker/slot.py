@@ -1,0 +1,76 @@
+"""The program of one slot: ``python -m mesh.worker.slot``, started by a worker's parent (mesh/worker/slots.py).
+
+It loads the application, tells its tasks and runs what it is given. It ends when the parent does.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from mesh.errors import AppNotFound
+from mesh.worker.execute import Executor
+from mesh.worker.lanes import serve
+from mesh.worker.loader import load
+from mesh.worker.orders import CELLS, Loaded, Start, decode_order
+from mesh.worker.pipe import Pipe
+from mesh.worker.station import Marks, Station, end_process
+
+_log = logging.getLogger("mesh.worker")
+
+
+def main() -> int:
+    """Serve until the parent closes the pipes. Returns 1 when the application can't be loaded."""
+    work, control = (Pipe(end) for end in _inherited(sys.argv[1:]))
+    leave_signals_to_the_parent()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # prints must survive os._exit
+    start = decode_order(work.receive()[0])
+    assert isinstance(start, Start), "the parent speaks first"
+    logging.basicConfig(level=start.log_level, format="[%(asctime)s: %(levelname)s/%(process)d] %(message)s")
+    executor = Executor({}, start.max_body_bytes)
+    station = Station(work, control, _shared_marks(Path(start.marks)), executor)
+    station.watch(end_process)
+    try:
+        executor.tasks = load(start.app).tasks
+    except AppNotFound as error:
+        station.send(Loaded([], str(error)))
+        return 1
+    station.send(Loaded(sorted(executor.tasks)))
+    serve(station, start.pool, start.width)
+    return 0
+
+
+def leave_signals_to_the_parent() -> None:
+    """Ctrl-C and a service manager reach every process of a group: the parent decides when a slot ends.
+
+    A handler that does nothing, not SIG_IGN: programs that a task starts inherit what is ignored, and must stay killable.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+
+
+def _inherited(arguments: list[str]) -> list[socket.socket]:
+    """Our ends of the two socket pairs: file descriptors, or on Windows what ``socket.share`` wrote to our standard input."""
+    if arguments:
+        return [socket.socket(fileno=int(number)) for number in arguments]
+    fromshare = socket.fromshare  # type: ignore[attr-defined]  # exists on Windows only
+    shares = [sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(4), "big")) for _ in range(2)]
+    return [fromshare(share) for share in shares]
+
+
+def _shared_marks(path: Path) -> Marks:
+    with path.open("r+b") as file:
+        marks = mmap.mmap(file.fileno(), CELLS)
+    try:
+        path.unlink()
+    except OSError:
+        pass  # Windows keeps a file that is open; the parent removes it later
+    return marks
+
+
+if __name__ == "__main__":
+    sys.exit(main())
