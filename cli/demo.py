@@ -50,13 +50,13 @@ def _raise_the_mesh(stage: Stage) -> None:
     began = time.monotonic()
     stage.start_node(first)
     stage.wait(f"node {first}", lambda: bool(_status(stage, first).get("coordinator")))
-    click.echo(f"{first}$ mesh up                      founded a mesh")
+    click.echo(f"{first}$ mesh up   founded a mesh")
     secret = stage.command(first, "secret")
     for name in others:
         stage.start_node(name, secret=secret)
     _wait_for_members(stage, others, secret)
     for name in others:
-        click.echo(f"{name + '$':6} MESH_SECRET=... mesh up      joined it".replace("  ", " ", 0))
+        click.echo(f"{name}$ MESH_SECRET=... mesh up   joined it")
     for worker, node in WORKERS.items():
         stage.start_worker(worker, node, TASKS, QUEUE)
     stage.wait("both workers", lambda: len(_status(stage, first).get("workers", [])) == len(WORKERS))
@@ -70,7 +70,7 @@ def _wait_for_members(stage: Stage, others: list[str], secret: str) -> None:
 
     def complete() -> bool:
         nodes = _status(stage, first).get("nodes", [])
-        return len([node for node in nodes if node["state"] == "up"]) == len(NODES)
+        return len([node for node in nodes if node["state"] == "alive"]) == len(NODES)
 
     try:
         stage.wait("the nodes to find each other", complete, FIND_EACH_OTHER_S)
@@ -92,14 +92,14 @@ def _status(stage: Stage, node: str) -> dict[str, Any]:
 
 
 def _work(stage: Stage, files: list[Path]) -> tuple[Survey, Account]:
-    os.environ |= {"MESH_HOME": str(stage.folder / CLIENT_NODE)}
+    os.environ["MESH_HOME"] = str(stage.folder / CLIENT_NODE)
     from mesh.cli.demo_tasks import analyse, app
 
     starts = stage.folder / "starts"
-    results = app.submit_many([analyse.s(str(path), str(starts)) for path in files])
-    survey = Survey()
-    finished, killed_at = _gather(stage, files, results, survey)
-    app.close()
+    with app:
+        results = app.submit_many([analyse.s(str(path), str(starts)) for path in files])
+        survey = Survey()
+        finished, killed_at = _gather(stage, files, results, survey)
     return survey, account(len(files), finished, starts.read_text(encoding="utf-8"), killed_at)
 
 
@@ -108,7 +108,7 @@ def _gather(stage: Stage, files: list[Path], results: list[AsyncResult[Any]], su
 
     root = Path(sysconfig.get_path("stdlib"))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    finished, killed_at = 0, None
+    finished, killed_at, coordinator = 0, None, ""
     with Progress(*columns, console=output.console()) as progress:
         bar = progress.add_task("files analysed", total=len(files))
         for path, result in zip(files, results, strict=True):
@@ -120,9 +120,13 @@ def _gather(stage: Stage, files: list[Path], results: list[AsyncResult[Any]], su
             finished += 1
             progress.advance(bar)
             if killed_at is None and finished >= len(files) // 2:
-                name = _status(stage, CLIENT_NODE)["coordinator"]
+                coordinator = _status(stage, CLIENT_NODE).get("coordinator") or ""
+            if coordinator and killed_at is None:
                 killed_at = time.time()
-                progress.console.print(f"kill -9 {stage.kill(name)}   # {name}, the coordinator")
+                progress.console.print(f"kill -9 {stage.kill(coordinator)}   # {coordinator}, the coordinator")
+    if killed_at is not None:
+        survivor = next(name for name in NODES if name != coordinator)
+        click.echo(f"{_status(stage, survivor)['coordinator']} has taken over from {coordinator}")
     return finished, killed_at
 
 

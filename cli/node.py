@@ -105,7 +105,7 @@ def _say(there: Rendezvous, address: str, coordinator: str, start: str) -> None:
     click.echo(f"mesh         {there.mesh} {there.mesh_id}{how}")
     click.echo(f"node         {there.name} {address}, pid {there.pid}")
     click.echo(f"coordinator  {coordinator or 'none yet: most members are away, or an election is under way'}")
-    click.echo("another one  run `mesh secret` here: it prints what to type on the other machine")
+    click.echo("add another  here: mesh secret   there: MESH_SECRET=... mesh up")
 
 
 # -- in the background --------------------

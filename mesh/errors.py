@@ -31,7 +31,7 @@ class MeshError(Exception):
         super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
 
 
-# -- the caller's -----------------------------------------------------------------------------------------------------
+# -- the caller's --------------------
 
 
 class UsageError(MeshError):
@@ -68,7 +68,7 @@ class UnknownTask(UsageError, LookupError):
     """The application has no task of that name."""
 
 
-# -- being let in, and finding -------------------------------------------------------------------------------------------
+# -- being let in, and finding --------------------
 
 
 class MeshNotFound(MeshError):
@@ -93,7 +93,7 @@ class NotFound(MeshError, LookupError):
     exit_code = 3
 
 
-# -- publishing -----------------------------------------------------------------------------------------------------------
+# -- publishing --------------------
 
 
 class PublishError(MeshError):
@@ -116,7 +116,7 @@ class MeshBusy(NotAccepted):
     retry = True
 
 
-# -- results --------------------------------------------------------------------------------------------------------------
+# -- results --------------------
 
 
 class ResultTimeout(MeshError, TimeoutError):
@@ -145,7 +145,7 @@ class DeliveriesExhausted(TaskError):
     """The task's worker was lost more often than ``max_deliveries`` allows."""
 
 
-# -- the machine's ----------------------------------------------------------------------------------------------------------
+# -- the machine's --------------------
 
 
 class MachineError(MeshError):
@@ -186,7 +186,7 @@ class DiskFailed(MachineError):
     """The disk did not keep what was written; the node stops, as its copies can't be trusted to count (rule R7)."""
 
 
-# -- on the wire --------------------------------------------------------------------------------------------------------------
+# -- on the wire --------------------
 
 
 class ProtocolError(MeshError):

@@ -157,9 +157,8 @@ class World:
             if program is None or program.session != session or not program.alive:
                 machine.on_session_closed(session)
                 continue
-            blob = frames.encode(reply)
-            for time in self._local_or_net(host.name, program.home):
-                self.after(time - self.now, self._to_program, program, session, blob)
+            if self._connected(program, host.name, program.home):
+                self.after(self._hop_s(host.name, program.home), self._to_program, program, session, frames.encode(reply))
         for peer, envelope, message in sends.peers:
             target = self.hosts[peer]
             if target.machine is None:
@@ -208,20 +207,23 @@ class World:
             return
         if isinstance(request, Submit):
             self.submitted[session, request.number] = [message.id for message in request.messages]
-        blob = frames.encode(request)
-        for time in self._local_or_net(home, node):
-            self.after(time - self.now, self._to_node, host, host.life, session, blob)
+        if self._connected(self.programs[session], home, node):
+            self.after(self._hop_s(home, node), self._to_node, host, host.life, session, frames.encode(request))
 
     def _to_node(self, host: Host, life: int, session: bytes, blob: bytes) -> None:
         if host.life == life and host.machine is not None:
             host.step(host.machine.on_session, session, frames.decode_request(blob))
 
-    def _local_or_net(self, sender: str, receiver: str) -> list[float]:
-        if sender == receiver:
-            return [self.now + 0.0001]
-        if (sender, receiver) in self.network.cut:
-            return []
-        return [self.now + self.rng.uniform(0.001, 0.0011)]  # a program's connection breaks as a whole; it loses nothing in between
+    def _connected(self, program: Program, sender: str, receiver: str) -> bool:
+        """A program's connection loses nothing until it breaks as a whole; then the program attaches anew."""
+        if (sender, receiver) not in self.network.cut:
+            return True
+        program.node = ""
+        program.attached = False
+        return False
+
+    def _hop_s(self, sender: str, receiver: str) -> float:
+        return 0.0001 if sender == receiver else 0.001
 
     def knock(self, newcomer: Host, other: Host) -> None:
         """A new host is let in by a member: discovery and lobby in one."""

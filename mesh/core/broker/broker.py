@@ -21,6 +21,8 @@ from mesh.wire.messages import Results as ResultsMessage
 Post = Callable[[str, PeerMessage, bool], None]
 """(node, message, after commit): hand a message to a node's edge, this one's included."""
 
+WATCHERS_MAX = 200_000
+"""Ids that nodes wait for beyond those of their own messages; the oldest go first."""
 EXHAUSTED = "mesh.errors.DeliveriesExhausted"
 
 
@@ -105,8 +107,9 @@ class Broker:
             self.results.add(entry, journal, sequence)
             record = self.records.get(entry.id)
             if record is not None:  # done anywhere is done everywhere (R16)
-                self._push_result(record.journal.owner, entry)
                 self._replica.settle(record.journal, record.sequence)
+            if entry.id in self.watchers:
+                self._push_result(self._me.id, entry)
 
     def _enqueue(self, journal: Journal, sequence: int, message: Message) -> None:
         id = message.id
@@ -136,7 +139,7 @@ class Broker:
         if result is not None:
             self._post(journal.owner, ResultsMessage([result]), True)
         else:
-            self.watchers.setdefault(id, set()).add(journal.owner)
+            self._wait_for(id, journal.owner)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if not self.active:
@@ -146,9 +149,22 @@ class Broker:
         elif isinstance(entry, Message):
             record = self.records.get(entry.id)
             if record is not None and record.journal is journal and record.sequence == sequence:
-                del self.records[entry.id]
-                self._leave_state(record)
-                record.move(RecordEvent.ENDED)
+                self._remove(record)
+                self._wait_for(entry.id, journal.owner)  # settled elsewhere: its result is on the way
+
+    def _remove(self, record: Record) -> None:
+        del self.records[record.message.id]
+        self._leave_state(record)
+        record.move(RecordEvent.ENDED)
+
+    def _wait_for(self, id: str, node: str) -> None:
+        """Clients of that node want the result of this id when it comes."""
+        waiting = self.watchers.get(id)
+        if waiting is None:
+            if len(self.watchers) >= WATCHERS_MAX:
+                del self.watchers[next(iter(self.watchers))]
+            waiting = self.watchers[id] = set()
+        waiting.add(node)
 
     def _leave_state(self, record: Record) -> None:
         """Take a record out of the counts of its state; its place in a lane or heap is skipped when it comes up."""
@@ -202,15 +218,17 @@ class Broker:
             self._finish(record, int(Status.FAILURE), b"", Failure(EXHAUSTED, text), worker)
             return
         self._original_order = record.order
+        self._remove(record)
         self._replica.settle(record.journal, record.sequence)
         self._replica.write(Message(message.id, message.queue, message.task, message.body, attempts=attempts, eta_ms=message.eta_ms))
         self._original_order = None
         if record.journal.owner != self._me.id:  # the new entry is ours: remember whose clients wait
-            self.watchers.setdefault(message.id, set()).add(record.journal.owner)
+            self._wait_for(message.id, record.journal.owner)
 
     def _finish(self, record: Record, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None) -> None:
         """One transaction: settle the message, write its result."""
         message = record.message
+        self._remove(record)
         self._replica.settle(record.journal, record.sequence)
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = worker.name if worker is not None else ""
@@ -298,9 +316,10 @@ class Broker:
             if result is not None:
                 results.append(result)
             elif record is not None:
-                self.watchers.setdefault(id, set()).add(node)
+                self._wait_for(id, node)
                 states.append((id, Status.STARTED if record.state is RecordState.LEASED else Status.PENDING))
             else:
+                self._wait_for(id, node)  # a merge may still bring it
                 states.append((id, Status.UNKNOWN))
         self._post(node, ResultsMessage(results, states), True)
 

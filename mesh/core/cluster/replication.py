@@ -153,18 +153,17 @@ class Replication:
         if inbound.term != message.term or message.number != inbound.number + 1:
             return False
         stream = self.streams.get(sender)
-        self._source = sender
         try:
             for append in message.appends:
                 if stream is not None:
                     stream.cursors[append.journal] = max(stream.cursors.get(append.journal, 0), append.upto)
                 self._replica.apply(append)
-            for dots in message.settled:
-                self._replica.settle_dots(dots)
         except RemoteProtocolError:
             return False
-        finally:
-            self._source = ""
+        self._source = sender
+        for dots in message.settled:
+            self._replica.settle_dots(dots)
+        self._source = ""
         for worker, node, ids in message.leases:
             for id in ids:
                 self.soft_leases[id] = (worker, node)

@@ -13,7 +13,7 @@ from mesh.transport.attach import NodeSocket
 from mesh.transport.base import PeerFrames, SessionFrame
 from mesh.transport.curve import KeyPair
 from tests.polling import poll_until
-from tests.unit.transport.parts import HOST, Net, Node, resident_bytes
+from tests.unit.transport.parts import Net, Node, resident_bytes
 
 SILENT = 200
 MEMORY_BYTES_MAX = 32 << 20
@@ -149,9 +149,8 @@ def test_a_member_that_sends_a_message_of_many_parts_does_not_hold_up_the_loop(n
     witness.send(b"witness")
     while not [event for event in node.of(SessionFrame) if event.payload == b"witness"]:
         assert time.monotonic() < deadline_s
-        started_s = time.monotonic()
+        started_s = time.thread_time()
         node.transport.poll(0.0)
         node.events += node.transport.drain(256)
-        longest_s = max(longest_s, time.monotonic() - started_s)
+        longest_s = max(longest_s, time.thread_time() - started_s)
     assert longest_s < 0.1
-    assert HOST in node.door

@@ -4,10 +4,13 @@ import signal
 import threading
 import time
 
+import pytest
+
 from mesh.ids import node_id
+from mesh.transport import sockets
 from mesh.transport.base import PeerConnected, PeerFrames, PeerRefused
 from mesh.transport.curve import KeyPair
-from tests.unit.transport.parts import HOST, Net
+from tests.unit.transport.parts import Net
 
 
 def test_of_several_addresses_the_one_that_proves_the_key_counts(net: Net) -> None:
@@ -30,7 +33,7 @@ def test_a_peer_that_does_not_know_us_yet_is_reached_soon_after_it_admits_us(net
     two.transport.admit({one.keys.public: one.id})
     admitted_s = time.monotonic()
     net.until(lambda: one.of(PeerConnected), "connected")
-    assert time.monotonic() - admitted_s < 0.3
+    assert time.monotonic() - admitted_s < 0.6  # a retry each 0.2 s; the rest is for a busy machine
 
 
 def test_dialling_again_with_the_same_key_and_addresses_changes_nothing(net: Net) -> None:
@@ -78,22 +81,23 @@ def test_a_killed_peer_is_reported_refused_at_once_and_once(net: Net) -> None:
     child.signal(signal.SIGKILL)
     killed_s = time.monotonic()
     net.until(lambda: node.of(PeerRefused) == [PeerRefused(peer)], "refused")
-    assert time.monotonic() - killed_s < 0.5
+    assert time.monotonic() - killed_s < 1.0
     net.turn_for(1.5)
     assert node.of(PeerRefused) == [PeerRefused(peer)]
 
 
-def test_a_stopped_peer_is_not_reported_refused(net: Net) -> None:
+def test_a_stopped_peer_is_lost_but_not_reported_refused(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "HEARTBEAT_MS", 100)
+    monkeypatch.setattr(sockets, "HEARTBEAT_TIMEOUT_MS", 300)
     node, keys = net.node(), KeyPair.make()
     child = net.child(keys, node)
     peer = node_id(keys.public)
     node.transport.dial(peer, keys.public, [child.door])
     net.until(lambda: node.of(PeerConnected), "connected")
     child.signal(signal.SIGSTOP)
-    # A second node loses what it had begun with the stopped one: the kernel still accepts, nobody answers.
-    node.transport.hang_up(peer)
-    node.transport.dial(peer, keys.public, [child.door])
-    net.turn_for(2.5)
+    net.until(lambda: node.transport.counters.disconnects == 1, "the link lost by its heartbeat")
+    assert not node.transport.send_peer(peer, b"e", b"p")
+    net.turn_for(1.5)  # several probes: the kernel of a stopped process still accepts
     assert node.of(PeerRefused) == []
     child.signal(signal.SIGCONT)
     net.until(lambda: len(node.of(PeerConnected)) == 2, "connected again")
@@ -151,4 +155,3 @@ def test_wake_ends_a_poll_from_another_thread_however_often_it_is_called(net: Ne
     node.transport.poll(5.0)
     assert time.monotonic() - started_s < 4.0
     assert node.transport.drain(256) == []
-    assert HOST in node.door

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
 import zmq
@@ -11,7 +14,7 @@ from mesh.transport.base import PeerConnected, PeerFrames, SessionFrame
 from mesh.transport.curve import KeyPair
 from mesh.transport.doors import DEFAULT_PORT
 from mesh.transport.zmq import ZmqTransport
-from tests.unit.transport.parts import HOST, Net, introduce
+from tests.unit.transport.parts import DEADLINE_S, Net, introduce
 
 STRANGERS = 100
 
@@ -163,14 +166,21 @@ def test_an_address_or_port_that_can_not_be_bound_is_told(net: Net) -> None:
 
 
 def test_neither_door_starves_the_other(net: Net) -> None:
-    one, two = net.pair()
-    program_keys = KeyPair.make()
-    two.transport.admit({one.keys.public: one.id, program_keys.public: "guest"})
-    two.events.clear()
-    introduce(one, two)
-    for number in range(1000):
-        assert one.transport.send_peer(two.id, b"e", b"%d" % number)
-    two.transport.poll(1.0)
-    assert 0 < len(two.transport.drain(100)) <= 100
-    assert two.transport.drain(0) == []
-    assert HOST == "127.0.0.1"
+    with tempfile.TemporaryDirectory(prefix="mesh") as run_dir:
+        path = Path(run_dir) / "node.sock"
+        node, peer = net.node(ipc_path=path), net.node()
+        introduce(node, peer)
+        net.until(lambda: peer.of(PeerConnected), "linked")
+        program = net.attach_local(path)
+        for number in range(1000):
+            assert peer.transport.send_peer(node.id, b"e", b"%d" % number)
+            assert program.send(b"%d" % number)
+        kinds: set[type] = set()
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not {PeerFrames, SessionFrame} <= kinds:
+            assert time.monotonic() < deadline_s
+            node.transport.poll(1.0)
+            events = node.transport.drain(100)
+            assert len(events) <= 100
+            kinds = {type(event) for event in events}
+        assert node.transport.drain(0) == []
