@@ -196,9 +196,7 @@ class Mesh:
             task.check_arguments(args, kwargs)
         body = encode_call(args, kwargs)
         if len(body) > max_body_bytes:
-            raise BodyTooLarge(
-                f"the arguments of {call.task} take {len(body)} bytes; the limit is {max_body_bytes} (setting max_body_bytes)"
-            )
+            self._check_size(call.task, len(body))
         id = ids.task_id() if call.task_id is None else _short_text(call.task_id, "a task_id")
         eta_ms = 0 if call.countdown is None else _eta_ms(call.countdown)
         return Message(
@@ -206,8 +204,14 @@ class Mesh:
         )
 
     def _max_body_bytes(self) -> int:
+        """The limit below which nobody needs to be asked."""
         attached = self.client.attached
         return attached.max_body_bytes if attached is not None else Settings.load().max_body_bytes
+
+    def _check_size(self, task: str, size: int) -> None:
+        limit = self.client.greeting(time.monotonic() + self.publish_timeout).max_body_bytes
+        if size > limit:
+            raise BodyTooLarge(f"the arguments of {task} take {size} bytes; the limit is {limit} (setting max_body_bytes)")
 
     # -- the connection --------------------
 
