@@ -14,6 +14,7 @@ from mesh.cli.options import Options
 
 from mesh.client.find import NodeFinder
 from mesh.client.link import Link
+from mesh.errors import AppNotFound
 from mesh.worker.parent import Worker, WorkerInfo, WorkerSpec
 
 
@@ -65,7 +66,15 @@ def worker(
     spec = WorkerSpec(app=app, queues=queues, pool=pool, name=name, **chosen)
     settings = options.settings()
     link = Link(NodeFinder(options.mesh, options.home.root, options["join"], settings), "worker", spec.display_name, settings)
-    return Worker(link, spec, settings, logging.getLogger("mesh.worker"), on_ready=_banner).run()
+    loaded: list[WorkerInfo] = []
+
+    def ready(info: WorkerInfo) -> None:
+        loaded.append(info)
+        _banner(info)
+
+    runner = Worker(link, spec, settings, logging.getLogger("mesh.worker"), on_ready=ready)
+    code = runner.run()
+    return code if loaded or code == 0 else AppNotFound.exit_code  # the worker has logged why in one line
 
 
 def _banner(info: WorkerInfo) -> None:

@@ -72,8 +72,8 @@ class Replication:
                 continue
             if stream.wants(journal):
                 stream.settle(journal, sequence)
-            elif journal.owner == stream.peer:
-                # R7: the writer keeps its entry until the transaction that settles it has its copies
+            elif journal.name in stream.cursors:
+                # R7: the writer, or who else holds it, keeps the entry until the transaction that settles it has its copies
                 self._settled_back.setdefault(stream.peer, {}).setdefault(journal.name, []).append(sequence)
 
     # -- roles --------------------

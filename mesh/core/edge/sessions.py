@@ -152,11 +152,11 @@ class Edge:
             self.refused += 1
             self._turn.to_session(session.id, Confirm(submit.number, 0, problem))
             return
-        journal, last = self._replica.write_many(submit.messages)
         outstanding, id = self.outstanding, session.id
         for message in submit.messages:
             if outstanding.setdefault(message.id, id) != id:
                 self._also_waits(message.id, id)
+        self._replica.write_many(submit.messages)
         warnings: list[str] = []
         if self.consumed is not None:
             warnings = sorted({message.queue for message in submit.messages} - self.consumed)
