@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from mesh.cli import output
-from mesh.cli.attach import attached, mesh_option
+from mesh.cli.attach import Questions, attached, mesh_option
 from mesh.cli.options import Options
 
 if TYPE_CHECKING:
@@ -25,28 +25,32 @@ def status(mesh: str | None, as_json: bool, watch: bool) -> None:
 
     Asks the node on this machine, or one that is found when there is none. The keys of --json are the columns of the tables.
     """
-    with attached(Options({"mesh": mesh})) as client:
-        if as_json:
-            output.print_json(client.query("status"))
-            while watch:
-                time.sleep(WATCH_PAUSE_S)
-                output.print_json(client.query("status"))
-        elif watch:
-            _watch(client)
-        else:
-            output.console().print(draw(client.query("status")))
+    with attached(Options({"mesh": mesh})) as questions:
+        show = _show_json if as_json else _show_tables
+        try:
+            show(questions, watch)
+        except KeyboardInterrupt:
+            if not watch:
+                raise
 
 
-def _watch(client: Any) -> None:
+def _show_json(questions: Questions, watch: bool) -> None:
+    output.print_json(questions.query("status"))
+    while watch:
+        time.sleep(WATCH_PAUSE_S)
+        output.print_json(questions.query("status"))
+
+
+def _show_tables(questions: Questions, watch: bool) -> None:
+    if not watch:
+        output.console().print(draw(questions.query("status")))
+        return
     from rich.live import Live
 
-    try:
-        with Live(draw(client.query("status")), console=output.console(), auto_refresh=False) as live:
-            while True:
-                time.sleep(WATCH_PAUSE_S)
-                live.update(draw(client.query("status")), refresh=True)
-    except KeyboardInterrupt:
-        return
+    with Live(draw(questions.query("status")), console=output.console(), auto_refresh=False) as live:
+        while True:
+            time.sleep(WATCH_PAUSE_S)
+            live.update(draw(questions.query("status")), refresh=True)
 
 
 def draw(state: dict[str, Any]) -> Group:

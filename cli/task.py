@@ -17,7 +17,20 @@ from mesh.task import Task
 from mesh.worker.loader import load
 
 
+class _Call(click.Command):
+    """Takes negative numbers as arguments, but no misspelt option: that would go to the task as a text."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before = args[: args.index("--")] if "--" in args else list(args)
+        rest = super().parse_args(ctx, args)
+        for text in ctx.params.get("args") or ():
+            if text.startswith("-") and text in before and not isinstance(read_value(text), (int, float)):
+                raise click.NoSuchOption(text, ctx=ctx)
+        return rest
+
+
 @click.command(
+    cls=_Call,
     epilog=output.example(
         "mesh call tasks.add 2 2",
         "mesh call tasks.add 2 2 -A tasks -Q laptop_task",
@@ -48,7 +61,8 @@ def call(
 ) -> int:
     """Send a task and print its result.
 
-    Each argument is read as JSON, and is text when it is none: 2, true, null, '[1, 2]', hello. Exit code 1 when the task failed.
+    Each argument is read as JSON, and is text when it is none: 2, true, null, '[1, 2]', hello. After -- everything is an argument.
+    Exit code 1 when the task failed.
     """
     values = [read_value(text) for text in args]
     named = dict(read_pair(text) for text in kwargs)

@@ -438,6 +438,7 @@ class Machine:
     def _on_report(self, sender: str, report: Report) -> None:
         if self.election.is_coordinator and report.term == self.election.term:
             self.replication.on_report(sender, report)
+            self.broker.on_attached_workers(sender, set(report.workers), self.now)
             if self.election.role == Role.RECONCILING:
                 self._awaited_workers.update(report.workers)
             elif self.dispatcher.consumed:

@@ -42,7 +42,7 @@ from mesh.worker.slots import Died, ProcessSlots, Slot, Slots
 
 STUCK_S = 0.1
 """How long a slot may be silent with more than one task, or tasks wait for any slot, before they are taken back."""
-CHECK_S = 0.05
+CHECK_S = 0.03
 """Pause between looks at what is stuck."""
 STOP_S = 1.0
 """How long a stop waits for the mesh to confirm the outbox."""
@@ -232,15 +232,23 @@ class Worker:
 
     def _finished(self, slot: Slot, report: Finished) -> None:
         settle, release = self._holdings.settle, slot.release
+        verbose = self._log.isEnabledFor(logging.DEBUG)
         for outcome in report.outcomes:
             release(outcome.id)
             delivery = settle(outcome)
-            if outcome.failure is not None and delivery is not None:
-                text = " ".join(outcome.failure.message.split())[:200]
-                self._log.warning("task %s[%s] raised %s: %s", delivery.task, outcome.id, outcome.failure.type_name, text)
+            if delivery is not None and (verbose or outcome.failure is not None):
+                self._log_end(delivery, outcome)
         for time_ in report.times:
             self._times.record(time_.task, time_.count, time_.total_s, time_.longest_s)
-            self._log.debug("%d x task %s in %.6f s, longest %.6f s", time_.count, time_.task, time_.total_s, time_.longest_s)
+            if verbose:
+                self._log.debug("%d runs of %s took %.6f s, the longest %.6f s", time_.count, time_.task, time_.total_s, time_.longest_s)
+
+    def _log_end(self, delivery: Delivery, outcome: Outcome) -> None:
+        if outcome.failure is not None:
+            text = " ".join(outcome.failure.message.split())[:200]
+            self._log.warning("task %s[%s] raised %s: %s", delivery.task, outcome.id, outcome.failure.type_name, text)
+        else:
+            self._log.debug("task %s[%s] succeeded", delivery.task, outcome.id)
 
     def _given_back(self, slot: Slot, ids: list[str]) -> None:
         released = [handed.delivery for handed in map(slot.release, ids) if handed is not None]

@@ -5,6 +5,7 @@ It loads the application, tells its tasks and runs what it is given. It ends whe
 
 from __future__ import annotations
 
+import io
 import logging
 import mmap
 import signal
@@ -27,7 +28,8 @@ def main() -> int:
     """Serve until the parent closes the pipes. Returns 1 when the application can't be loaded."""
     work, control = (Pipe(end) for end in _inherited(sys.argv[1:]))
     leave_signals_to_the_parent()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # prints must survive os._exit
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # prints must survive os._exit
     start = decode_order(work.receive()[0])
     assert isinstance(start, Start), "the parent speaks first"
     logging.basicConfig(level=start.log_level, format="[%(asctime)s: %(levelname)s/%(process)d] %(message)s")
@@ -56,7 +58,10 @@ def leave_signals_to_the_parent() -> None:
 def _inherited(arguments: list[str]) -> list[socket.socket]:
     """Our ends of the two socket pairs: file descriptors, or on Windows what ``socket.share`` wrote to our standard input."""
     if arguments:
-        return [socket.socket(fileno=int(number)) for number in arguments]
+        ends = [socket.socket(fileno=int(number)) for number in arguments]
+        for end in ends:
+            end.set_inheritable(False)
+        return ends
     fromshare = socket.fromshare  # type: ignore[attr-defined]  # exists on Windows only
     shares = [sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(4), "big")) for _ in range(2)]
     return [fromshare(share) for share in shares]

@@ -97,7 +97,8 @@ class Slot:
         """Its pipe was full when it was last written."""
         self._control = control
         self._marks = marks
-        self._cells = list(range(CELLS))
+        self._free_cells: list[int] = []
+        self._used_cells = 0
 
     def hand(self, batch: list[tuple[Delivery, float]], now_s: float) -> None:
         """Hand over deliveries that the load has accepted, with their estimates."""
@@ -106,17 +107,22 @@ class Slot:
             self.news_at_s = now_s
         cells = []
         for delivery, estimate_s in batch:
-            cell = self._cells.pop()
+            cell = self._free_cells.pop() if self._free_cells else self._new_cell()
             self._marks[cell] = Mark.HANDED
             cells.append(cell)
             self.handed[delivery.id] = Handed(delivery, cell, estimate_s)
         self.send(Run(cells, [delivery for delivery, _ in batch]))
 
+    def _new_cell(self) -> int:
+        assert self._used_cells < CELLS, "capacity is bounded by max_prefetch, which is at most CELLS"
+        self._used_cells += 1
+        return self._used_cells - 1
+
     def release(self, id: str) -> Handed | None:
         """The slot no longer holds this task: what was handed, None if it did not hold it."""
         handed = self.handed.pop(id, None)
         if handed is not None:
-            self._cells.append(handed.cell)
+            self._free_cells.append(handed.cell)
             self.load.remove(handed.estimate_s)
         return handed
 

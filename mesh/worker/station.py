@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import sys
 import threading
 import time
 from collections import deque
@@ -165,5 +164,4 @@ class Station:
 
 def end_process() -> None:
     """The parent is gone: a running task must not go on beside its second run elsewhere."""
-    sys.stdout.flush()
     os._exit(1)

@@ -331,8 +331,12 @@ class Broker:
 
     def node_lost(self, node: str, now: float) -> None:
         """A node is no longer reachable: its workers may come back through another, so their leases stay valid for a while."""
+        self.on_attached_workers(node, set(), now)
+
+    def on_attached_workers(self, node: str, attached: set[str], now: float) -> None:
+        """Workers that were on this node and are not: the leases stay valid for a while, as they may attach to another."""
         for worker in self.workers.values():
-            if worker.node == node and worker.orphaned_at is None:
+            if worker.node == node and worker.orphaned_at is None and worker.id not in attached:
                 worker.synced = False
                 worker.orphaned_at = now
 

@@ -7,7 +7,7 @@ context covers and that is not live has been settled.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
@@ -15,6 +15,9 @@ from mesh.errors import RemoteProtocolError
 from mesh.wire.entries import Entry, Scope
 from mesh.wire.frames import decode_entry, encode
 from mesh.wire.messages import Append, DotSet, HeadState
+
+SEQUENCE_LIMIT = 1 << 40
+"""Sequences stay below: a disk packs journal and sequence into one 64-bit key."""
 
 Listener = Callable[["Journal", int, Entry], None]
 
@@ -107,32 +110,45 @@ class Replica:
             listener(journal, sequence, entry)
         return True
 
-    def apply(self, append: Append) -> None:
-        """Take over a stretch of a journal. Idempotent.
+    def apply(self, append: Append) -> list[int]:
+        """Merge a stretch of a journal. Idempotent.
 
-        Raises RemoteProtocolError when the stretch does not join on to what is known (R2): nothing is changed then.
+        What is new is taken over. Where the stretch overlaps with what is known, an entry that only one side has live was settled by the
+        other: it is settled here, or returned, so that the sender can be told. Raises RemoteProtocolError when the stretch does not
+        join on to what is known (R2), or is not well formed: nothing is changed then.
         """
         journal = self.journals.get(append.journal)
         if journal is None:
             journal = Journal(append.journal, append.owner, append.scope)
-        if append.base > journal.upto:
-            raise RemoteProtocolError(f"a gap in journal {append.journal.hex()[:8]}: have {journal.upto}, got from {append.base}")
-        if append.upto <= journal.upto or append.journal in self.forks:
-            self._notice_fork(journal, append.upto, append.digest)
-            return
-        sequences = append.sequences or range(append.base + 1, append.base + 1 + len(append.entries))
-        if len(sequences) != len(append.entries) or (append.sequences and append.sequences[-1] > append.upto):
-            raise RemoteProtocolError("an append whose sequences do not fit its entries")
         known = journal.upto
-        self.journals[journal.name] = journal
-        journal.upto, journal.digest = append.upto, append.digest
-        self._turn.move_head(journal.head())
+        sequences = append.sequences or range(append.base + 1, append.base + 1 + len(append.entries))
+        if not 0 <= append.base <= known:
+            raise RemoteProtocolError(f"a gap in journal {append.journal.hex()[:8]}: have {known}, got from {append.base}")
+        if len(sequences) != len(append.entries) or (append.entries and not append.base < sequences[0] <= sequences[-1] <= append.upto):
+            raise RemoteProtocolError("an append whose sequences do not fit its entries")
+        if append.upto >= SEQUENCE_LIMIT:
+            raise RemoteProtocolError("a sequence beyond the limit")
+        if self._notice_fork(journal, append.upto, append.digest):
+            return []
+        stale = self._merge_overlap(journal, append, sequences) if append.base < known else []
+        if append.upto > known:
+            self.journals[journal.name] = journal
+            journal.upto, journal.digest = append.upto, append.digest
+            self._turn.move_head(journal.head())
         for sequence, entry in zip(sequences, append.entries, strict=True):
             if sequence > known:
                 journal.live[sequence] = entry
                 self._turn.write(journal.name, sequence, encode(entry))
                 for listener in self.on_added:
                     listener(journal, sequence, entry)
+        return stale
+
+    def _merge_overlap(self, journal: Journal, append: Append, sequences: Sequence[int]) -> list[int]:
+        end = min(journal.upto, append.upto)
+        theirs = {sequence for sequence in sequences if sequence <= end}
+        for sequence in [s for s in journal.live if append.base < s <= end and s not in theirs]:
+            self.settle(journal, sequence)
+        return sorted(sequence for sequence in theirs if sequence not in journal.live)
 
     def settle_dots(self, dots: DotSet) -> None:
         """Settle all live entries among the dots."""

@@ -157,7 +157,9 @@ class Replication:
             for append in message.appends:
                 if stream is not None:
                     stream.cursors[append.journal] = max(stream.cursors.get(append.journal, 0), append.upto)
-                self._replica.apply(append)
+                stale = self._replica.apply(append)
+                if stale:
+                    self._settled_back.setdefault(sender, {}).setdefault(append.journal, []).extend(stale)
         except RemoteProtocolError:
             return False
         self._source = sender

@@ -46,8 +46,7 @@ assert_type(ping.delay(host="x").get(), float)
 
 async def main() -> None:
     assert_type(await add.delay(1), int)
-    here = fetch("x")
-    assert_type(here, Coroutine[Any, Any, bytes])
+    here = assert_type(fetch("x"), Coroutine[Any, Any, bytes])
     assert_type(await here, bytes)
     assert_type(await fetch.delay("x"), bytes)
 

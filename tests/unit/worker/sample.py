@@ -30,6 +30,13 @@ class SampleApp:
         return run
 
 
+def say_started(path: str) -> None:
+    """Tell the test that a task runs, and in which process."""
+    being_written = Path(f"{path}.{threading.get_ident()}")
+    being_written.write_text(str(os.getpid()))
+    being_written.rename(f"{path}.started")
+
+
 app = SampleApp()
 
 
@@ -106,7 +113,7 @@ def thread() -> str:
 @app.task
 def wait_for(path: str, timeout: float = 20.0) -> str:
     """Run until a file exists: the test decides how long a task takes."""
-    Path(f"{path}.started").touch()
+    say_started(path)
     deadline = time.monotonic() + timeout
     while not Path(path).exists():
         if time.monotonic() > deadline:
@@ -133,12 +140,13 @@ def kill_self() -> None:
 
 
 @app.task
-def ignore_end_and_wait_for(path: str) -> str:
+def hold_interpreter(path: str) -> str:
     """Hold the interpreter in C: nothing else of this process runs meanwhile."""
-    Path(f"{path}.started").touch()
+    say_started(path)
     import ctypes
 
-    ctypes.PyDLL(None).sleep(15)
+    hold = ctypes.PyDLL(None).sleep
+    hold(15)
     return "done"
 
 
@@ -147,7 +155,7 @@ def start_child(path: str) -> None:
     """Start a process that outlives the task, and say which."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     Path(path).write_text(str(child.pid))
-    time.sleep(60)
+    child.wait()
 
 
 @app.task

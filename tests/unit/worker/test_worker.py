@@ -210,7 +210,7 @@ def test_a_task_that_never_ran_does_not_wait_in_a_busy_slot(tmp_path: Path) -> N
 
 def test_the_link_is_ticked_while_a_task_holds_the_interpreter(tmp_path: Path) -> None:
     with running("process", 1) as worker:
-        worker.call("ignore_end_and_wait_for", str(tmp_path / "go"))
+        worker.call("hold_interpreter", str(tmp_path / "go"))
         poll_until((tmp_path / "go.started").exists, 10, "the task")
         before, begun_s = worker.link.ticks, time.monotonic()
         worker.deliver(*(delivery(f"{number}", "big", 1) for number in range(3)))
@@ -335,7 +335,7 @@ def test_a_first_stop_finishes_what_runs_and_gives_back_the_rest(tmp_path: Path)
 def test_a_second_stop_ends_the_slots_and_gives_everything_back(tmp_path: Path) -> None:
     with running("process", 1) as worker:
         pid = worker.result("pid")
-        long = worker.call("ignore_end_and_wait_for", str(tmp_path / "go"))
+        long = worker.call("hold_interpreter", str(tmp_path / "go"))
         poll_until((tmp_path / "go.started").exists, 10, "the long task")
         worker.worker.stop()
         worker.worker.stop()
