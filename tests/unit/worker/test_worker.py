@@ -105,7 +105,7 @@ def test_short_tasks_make_the_worker_ask_for_more_and_a_long_one_for_no_more_tha
     with running("process", 1) as worker:
         for _ in range(3):
             worker.result("maybe_wait_for", "")
-        assert [message.capacity for message in worker.link.sent if isinstance(message, Outcomes)][-1] == 1024
+        assert [message.capacity for message in worker.link.sent if isinstance(message, Outcomes)][-1] > 1
         long = worker.call("maybe_wait_for", str(tmp_path / "go"))
         poll_until((tmp_path / "go.started").exists, 10, "the long task")
         time.sleep(0.06)
