@@ -26,7 +26,6 @@ from mesh.storage.home import Home
 COORDINATOR_PATIENCE_S = 3.0
 """How long the banner waits for a coordinator to be known."""
 DOWN_TIMEOUT_S = 10.0
-REAP_PATIENCE_S = 0.1
 DETACH_TIMEOUT_S = 30.0
 POLL_PAUSE_S = 0.05
 LOG_NAME = "node.log"
@@ -210,18 +209,6 @@ def _wait_until_gone(home: Home, there: Rendezvous) -> None:
         if time.monotonic() > deadline:
             raise MeshError(f"the node (pid {there.pid}) still runs after {DOWN_TIMEOUT_S:g} s; kill -9 {there.pid} loses nothing")
         time.sleep(POLL_PAUSE_S / 5)
-    _wait_until_reaped(there.pid)
-
-
-def _wait_until_reaped(pid: int) -> None:
-    """Its parent, as a rule init, collects it in a moment; one that never does is not waited for."""
-    deadline = time.monotonic() + REAP_PATIENCE_S
-    while sys.platform != "win32" and time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return
-        time.sleep(POLL_PAUSE_S / 10)
 
 
 def _is_there(home: Home, there: Rendezvous) -> bool:
