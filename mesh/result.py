@@ -56,9 +56,9 @@ class AsyncResult(Generic[R]):
     def get(self, timeout: float | None = None, propagate: bool = True) -> R:
         """Wait for the task and return its value.
 
-        ``timeout`` is in seconds; None waits for ever. Raises the task's exception, as its own type when that is a builtin or
-        registered with the application and as TaskError otherwise; with ``propagate=False`` the exception is returned.
-        Raises ResultTimeout at the deadline: the task goes on, and a later call may succeed.
+        ``timeout`` is in seconds; None waits for ever, also for an id that nobody ever submits. Raises the task's exception, as its
+        own type when that is a builtin or registered with the application and as TaskError otherwise; with ``propagate=False`` the
+        exception is returned. Raises ResultTimeout at the deadline: the task goes on, and a later call may succeed.
         In an event loop use ``await result``: this call blocks the loop.
         """
         if self._pending.result is None:

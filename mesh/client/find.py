@@ -181,8 +181,8 @@ class NodeSearch:
         from mesh.discovery.mdns import Mdns  # slow to import, and rarely needed
 
         guest = self._finder.guest()
-        for candidate in resolve_seeds(self._finder.seeds):
-            self._candidates.put(candidate)
+        for seed in resolve_seeds(self._finder.seeds):
+            self._candidates.put(seed)
         self._finder.notes["mDNS"] = "nothing heard"
         mdns = Mdns(self._candidates.put, port=None, tag_key=secret.mdns_tag_key(), interface=os.environ.get("MESH_INTERFACE") or None)
         try:
