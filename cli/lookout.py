@@ -103,10 +103,15 @@ class Knocker:
         return Visit(Sighting(foreign=tuple(foreign), silent=tuple(silent)))
 
     def at_candidates(self, candidates: Iterable[Candidate]) -> Visit:
-        """Knock at what mDNS told of: at those with our tag, or when there is none at all."""
+        """Knock at what mDNS told of: at those with our tag, then at the others, as a tag can be replayed and clocks may differ."""
         found = list(candidates)
-        ours = [candidate for candidate in found if candidate.ours]
-        return self.at(list(dict.fromkeys(candidate.address for candidate in ours or found))[:CANDIDATES_MAX])
+        seen = Visit.nothing()
+        for ours in (True, False):
+            addresses = dict.fromkeys(candidate.address for candidate in found if candidate.ours is ours)
+            seen = self.at(list(addresses)[:CANDIDATES_MAX]) if addresses else seen
+            if seen.seen.ours:
+                break
+        return seen
 
     def at(self, addresses: Sequence[str]) -> Visit:
         """Knock at addresses at once; returns when one has let us in or all have answered or were silent for too long.

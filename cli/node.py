@@ -71,6 +71,7 @@ def up(ctx: click.Context, /, **given: Any) -> int:
         return _detach(ctx, options)
     start_logging(options["log_level"], given["logfile"])
     wishes = Wishes(not given["no_mdns"], given["found"], given["never_coordinate"], secret)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until there is a node that can leave, leave as Ctrl-C does
     node = LocalNode(options, wishes)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: node.stop())

@@ -7,6 +7,7 @@ all meshes of this user. It holds the keys of :data:`KEYS` and the settings of :
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -70,6 +71,17 @@ def _level(value: Any) -> str:
     return level
 
 
+def _address(value: Any) -> str:
+    text = _text(value)
+    try:
+        unspecified = ipaddress.ip_address(text).is_unspecified
+    except ValueError:
+        unspecified = True
+    if unspecified:
+        raise ValueError("an IP address of this machine")
+    return text
+
+
 def _mesh(value: Any) -> str:
     return Home(_text(value)).mesh
 
@@ -78,8 +90,8 @@ KEYS: dict[str, Key] = {
     "mesh": Key("MESH_NAME", DEFAULT_MESH, _mesh),
     "name": Key("MESH_NODE_NAME", "", _text),
     "port": Key("MESH_PORT", None, _port),
-    "interface": Key("MESH_INTERFACE", "", _text),
-    "advertise": Key("MESH_ADVERTISE", "", _text),
+    "interface": Key("MESH_INTERFACE", "", _address),
+    "advertise": Key("MESH_ADVERTISE", "", _address),
     "join": Key("MESH_SEEDS", (), _seeds),
     "weight": Key("MESH_WEIGHT", 0, _whole),
     "log_level": Key("MESH_LOG_LEVEL", "info", _level),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 from mesh.cli import output
 from mesh.cli.attach import mesh_option
@@ -25,5 +27,6 @@ def secret(mesh: str | None) -> None:
         raise NotFound(f"this machine is not a member of a mesh {home.mesh!r}; found one with: mesh up")
     text = kept.decode("ascii", "replace").strip()
     click.echo(text)
-    variable = "" if home.mesh == "default" else f" MESH_NAME={home.mesh}"
-    click.echo(f"on the other machine:{variable} MESH_SECRET={text} mesh up", err=True)
+    name = "" if home.mesh == "default" else f" MESH_NAME={home.mesh}"
+    # Repeated where a person reads it, but not into the log of a script that captures stdout.
+    click.echo(f"on the other machine:{name} MESH_SECRET={text if sys.stdout.isatty() else '...'} mesh up", err=True)

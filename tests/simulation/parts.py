@@ -241,7 +241,9 @@ class Worker(Program):
             self._report()
         elif isinstance(reply, Deliver):
             for delivery in reply.deliveries:
-                if delivery.id not in self.held and delivery.id not in self.outbox:
+                if delivery.id in self.outbox:
+                    self.send(Outcomes(self.id, self.slots + 2, [self.outbox[delivery.id]]))
+                elif delivery.id not in self.held:
                     self.held.add(delivery.id)
                     self.world.history.start(delivery.id, self.world.now, self.id)
                     run_s = self.world.rng.choice((0.001, 0.01, 0.05, 0.3, 1.5))

@@ -230,12 +230,17 @@ class Broker:
         message = record.message
         self._remove(record)
         self._replica.settle(record.journal, record.sequence)
+        self._write_result(message.id, status, body, failure, worker, record.journal.owner)
+
+    def _write_result(
+        self, id: str, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None, owner: str
+    ) -> None:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = worker.name if worker is not None else ""
-        result = Result(message.id, status, body, failure, node, name, self.wall_ms)
+        result = Result(id, status, body, failure, node, name, self.wall_ms)
         self.finished += 1
         self._replica.write(result)
-        self._push_result(record.journal.owner, result)
+        self._push_result(owner, result)
 
     def _push_result(self, owner: str, result: Result) -> None:
         waiting = self.watchers.pop(result.id, None)
@@ -281,6 +286,9 @@ class Broker:
             record = self.records.get(outcome.id)
             if record is not None:
                 self._end_delivery(record, outcome, worker, message.worker)
+            elif outcome.kind == OutcomeKind.DONE and outcome.id not in self.results:
+                # its message is on a disk that is away: when it comes it is done already (R16)
+                self._write_result(outcome.id, outcome.status, outcome.body, outcome.failure, worker, self._me.id)
         self.dirty = True
         kept = OutcomesKept(message.worker, [outcome.id for outcome in message.outcomes])
         self._replication.when_copied(lambda _copies: self._post(node, kept, False))

@@ -51,7 +51,10 @@ def test_the_summary_in_the_table_is_the_commands_own(name: str) -> None:
 
 
 def test_help_does_not_import_the_commands() -> None:
-    code = "import sys; from mesh.cli.main import run; run(['--help']); print(sorted(m for m in sys.modules if m == 'mesh.cli' or m.startswith('mesh.cli.')))"
+    code = (
+        "import sys; from mesh.cli.main import run; run(['--help']); "
+        "print([name for name in sorted(sys.modules) if name == 'mesh.cli' or name.startswith('mesh.cli.')])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30).stdout
     assert out.splitlines()[-1] == "['mesh.cli', 'mesh.cli.main']"
 
@@ -65,7 +68,9 @@ def test_help_does_not_import_the_commands() -> None:
         (["up", "--log-level", "loud"], "--log-level"),
         (["up", "--mesh", "a/b"], "--mesh"),
         (["up", "--join", "server:http"], "--join"),
+        (["up", "--interface", "eth0"], "--interface"),
         (["worker"], "-A"),
+        (["worker", "-A", "tasks", "-Q", ","], "-Q"),
         (["call"], "TASK"),
         (["call", "add", "--kwarg", "x"], "--kwarg"),
         (["result"], "ID"),
