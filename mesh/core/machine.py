@@ -13,6 +13,7 @@ from mesh.core.cluster.election import Election
 from mesh.core.cluster.membership import Membership, Peer
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
+from mesh.core.coordinator import Coordinator
 from mesh.core.edge.sessions import Edge
 from mesh.core.effects import Batch, Identity, Restored, Sends
 from mesh.core.report import status_report
@@ -52,10 +53,6 @@ from mesh.wire.messages import (
     WorkerGone,
 )
 
-NOTICE_INTERVAL_S = 1.0
-REIGN_INTERVAL_S = 0.5
-"""Pause between requests to a reachable member that has not reported yet."""
-
 
 class Machine:
     """One node. Every ``on_`` method takes an event; call :meth:`at` first in each turn, :meth:`flush` last."""
@@ -73,8 +70,8 @@ class Machine:
             self.membership,
             self.turn,
             settings,
-            on_elected=self._elected,
-            on_yield=self._yielded,
+            on_elected=lambda: self.reign.begin(),
+            on_yield=lambda: self.reign.end(),
             on_follow=self._follow,
             is_complete=self.replication.is_complete,
         )
@@ -92,6 +89,17 @@ class Machine:
             coordinator=lambda: (self.election.coordinator, self.election.term),
             local_answer=lambda what, argument: status_report(self) if what == "status" else b"null",
         )
+        self.reign = Coordinator(
+            self.election,
+            self.membership,
+            self.replication,
+            self.broker,
+            self.dispatcher,
+            self.edge,
+            self.turn,
+            settings,
+            answer=self._answer,
+        )
         self.now = 0.0
         self.wall_ms = 0
         self.left = False
@@ -99,15 +107,12 @@ class Machine:
         self._started = False
         self._last_at = 0.0
         self._beat_at = 0.0
-        self._noticed_at = 0.0
-        self._reconcile_until = 0.0
-        self._awaited: set[str] = set()
-        self._awaited_workers: set[str] = set()
-        self._asked_at: dict[str, float] = {}
-        self._deferred: list[tuple[str, PeerMessage]] = []
-        self._without_authority_since: float | None = None
         self._reachable_before: set[str] = set()
-        self._handlers: dict[type, Callable[[str, Any], None]] = {
+        self._handlers = self._make_handlers()
+
+    def _make_handlers(self) -> dict[type, Callable[[str, Any], None]]:
+        to_broker, to_edge = self.reign.on_broker_message, self._on_edge_message
+        return {
             Heartbeat: self._on_heartbeat,
             Goodbye: self._on_goodbye,
             PreVote: self.election.on_pre_vote,
@@ -115,22 +120,22 @@ class Machine:
             Vote: self.election.on_vote,
             Voted: self.election.on_voted,
             Reign: self._on_reign,
-            Report: self._on_report,
+            Report: self.reign.on_report,
             Welcome: self._on_welcome,
             Replicate: self._on_replicate,
             Replicated: self.replication.on_replicated,
             Release: self._on_release,
             Abdicate: lambda sender, message: self.election.take_over(message.term),
-            Offer: self._on_broker_message,
-            WorkerGone: self._on_broker_message,
-            Outcomes: self._on_broker_message,
-            Watch: self._on_broker_message,
-            Query: self._on_broker_message,
-            Deliver: self._on_edge_message,
-            OutcomesKept: self._on_edge_message,
-            Results: self._on_edge_message,
-            Answer: self._on_edge_message,
-            Notice: self._on_edge_message,
+            Offer: to_broker,
+            WorkerGone: to_broker,
+            Outcomes: to_broker,
+            Watch: to_broker,
+            Query: to_broker,
+            Deliver: to_edge,
+            OutcomesKept: to_edge,
+            Results: to_edge,
+            Answer: to_edge,
+            Notice: to_edge,
             Consumers: self._on_consumers,
         }
 
@@ -139,7 +144,7 @@ class Machine:
     def at(self, now: float, wall_s: float) -> None:
         """A turn of the loop begins at this monotonic and wall time, seconds."""
         gap_s = now - self._last_at
-        self.now = self._last_at = self.membership.now = self.edge.now = now
+        self.now = self._last_at = self.membership.now = self.edge.now = self.reign.now = now
         self.wall_ms = self.broker.wall_ms = int(wall_s * 1000)
         if not self._started:
             self._started = True
@@ -158,28 +163,14 @@ class Machine:
             for peer in self.membership.peers.values():
                 self._send_heartbeat(peer)
         self.edge.tick()
-        if self.election.role == Role.RECONCILING:
-            self._reconcile()
         if self.election.is_coordinator:
-            self._ask_for_reports()
-            self.replication.appoint()
-            self._tick_reign()
+            self.reign.tick()
 
     def flush(self) -> None:
         """The end of a turn: dispatch what may be dispatched, stream what was decided, let go what has its copies."""
-        if self.election.role == Role.REIGNING and self.broker.dirty and self.has_authority():
-            self.dispatcher.dispatch()
+        self.reign.dispatch()
         self.broker.flush()
         self.replication.flush(self.now)
-
-    def has_authority(self) -> bool:
-        """Whether this coordinator may dispatch now (DESIGN 5): majority, or proof that the missing are gone, or patience."""
-        if self.membership.has_authority_now():
-            self._without_authority_since = None
-            return True
-        if self._without_authority_since is None:
-            self._without_authority_since = self.now
-        return self.now - self._without_authority_since >= self.settings.takeover_patience_s
 
     def take_sends(self) -> Sends:
         """What may leave now, with envelopes for peers."""
@@ -284,7 +275,7 @@ class Machine:
         self.election.leaving = True
         self.edge.leave()
         if self.election.is_coordinator:
-            successor = self._successor()
+            successor = self.reign.successor()
             term = self.election.term
             self.replication.flush(self.now)
             self.election.yield_()
@@ -341,7 +332,7 @@ class Machine:
         for id in self._reachable_before - reachable:
             self.replication.forget_peer(id)
             self.broker.node_lost(id, self.now)
-            self._asked_at.pop(id, None)
+            self.reign.forget(id)
         self._reachable_before = reachable
 
     def _channel_broke(self, peer_id: str) -> None:
@@ -349,78 +340,9 @@ class Machine:
         self.replication.forget_peer(peer_id)
         self._send_heartbeat(self.membership.peers[peer_id])
         if self.election.is_coordinator:
-            self._ask(peer_id)
+            self.reign.ask(peer_id)
         elif self.election.coordinator == peer_id:
             self._follow()
-
-    # -- the reign --------------------
-
-    def _elected(self) -> None:
-        self.replication.lead()
-        self._awaited = {peer.id for peer in self.membership.reachable()}
-        self._awaited_workers = set(self.edge.workers)
-        self._reconcile_until = self.now + self.settings.reconcile_timeout_s
-        self._asked_at.clear()
-        self._deferred.clear()
-        self.dispatcher.reset()
-        self._without_authority_since = None
-        self.edge.coordinator_changed()
-        for id in self._awaited:
-            self._ask(id)
-        self._reconcile()
-
-    def _yielded(self) -> None:
-        self.broker.end()
-        self.replication.leading = False
-
-    def _ask(self, peer_id: str) -> None:
-        self._asked_at[peer_id] = self.now
-        self.broker.hold_back(peer_id)
-        self.replication.reign_to(peer_id, self.election.term)
-
-    def _ask_for_reports(self) -> None:
-        """Members that are reachable and have no stream: they came back, or joined."""
-        for peer in self.membership.reachable():
-            asked_at = self._asked_at.get(peer.id)
-            if peer.id not in self.replication.streams and (asked_at is None or self.now - asked_at > REIGN_INTERVAL_S):
-                self._ask(peer.id)
-
-    def _reconcile(self) -> None:
-        """R9: dispatch only after every reachable member has reported, or the time for it is over."""
-        self._awaited = {id for id in self._awaited if self.membership.is_reachable(id) and not self.replication.reconciled_with(id)}
-        if (self._awaited or self._awaited_workers) and self.now < self._reconcile_until:
-            return
-        self.election.reconciled()
-        self.broker.begin(self.now)
-        deferred, self._deferred = self._deferred, []
-        for sender, message in deferred:
-            self._on_broker_message(sender, message)
-        self.edge.watch_again()
-
-    def _tick_reign(self) -> None:
-        for member in self.membership.admitted():
-            peer = self.membership.peers.get(member.id)
-            if peer is not None and peer.left:
-                self.membership.mark_left(member.id)
-        if self.election.role != Role.REIGNING:
-            return
-        self.broker.tick(self.now)
-        consumers = self.dispatcher.consumers_changed()
-        if consumers is not None:
-            self.edge.consumed = frozenset(consumers.queues)
-            for peer in self.membership.reachable():
-                self.turn.to_peer(peer.id, consumers)
-        if self.now - self._noticed_at >= NOTICE_INTERVAL_S:
-            self._noticed_at = self.now
-            self.dispatcher.notice()
-        if not self.membership.has_authority_now():
-            self.broker.dirty = True  # keeps the clock of patience going, and dispatches when it has run out
-
-    def _successor(self) -> str:
-        """The deputy that shall take over, or any other reachable node that may."""
-        electable = {peer.id for peer in self.membership.reachable() if peer.beat is not None and not peer.beat.never_coordinate}
-        candidates = [id for id in self.replication.deputies if id in electable] or sorted(electable)
-        return candidates[0] if candidates else ""
 
     # -- following --------------------
 
@@ -434,15 +356,6 @@ class Machine:
         """Report to the coordinator; its Welcome opens the stream, and the edge's programs repeat themselves."""
         self.replication.follow(self.election.coordinator, self.election.term, list(self.edge.workers))
         self.edge.coordinator_changed()
-
-    def _on_report(self, sender: str, report: Report) -> None:
-        if self.election.is_coordinator and report.term == self.election.term:
-            self.replication.on_report(sender, report)
-            self.broker.on_attached_workers(sender, set(report.workers), self.now)
-            if self.election.role == Role.RECONCILING:
-                self._awaited_workers.update(report.workers)
-            elif self.dispatcher.consumed:
-                self.turn.to_peer(sender, Consumers(sorted(self.dispatcher.consumed)))
 
     def _on_welcome(self, sender: str, welcome: Welcome) -> None:
         if sender == self.election.coordinator and welcome.term == self.election.term:
@@ -458,8 +371,7 @@ class Machine:
         mine = self.membership.members.get(self.me.id)
         if mine is None or not mine.present:
             self.membership.announce_me(self.wall_ms)
-        if self.election.role == Role.RECONCILING:
-            self._reconcile()
+        self.reign.on_replicated_in()
 
     def _on_release(self, sender: str, message: Release) -> None:
         if sender == self.election.coordinator and message.term == self.election.term:
@@ -474,31 +386,15 @@ class Machine:
     def _to_coordinator(self, message: PeerMessage) -> bool:
         """From this node's edge to the coordinator; False when there is none."""
         if self.election.is_coordinator:
-            self._on_broker_message(self.me.id, message)
+            self.reign.on_broker_message(self.me.id, message)
             return True
         if self.election.hears_coordinator():
             self.turn.to_peer(self.election.coordinator, message)
             return True
         return False
 
-    def _on_broker_message(self, sender: str, message: PeerMessage) -> None:
-        if not self.election.is_coordinator:
-            return
-        if isinstance(message, Offer):
-            self.broker.on_offer(sender, message, self.now)
-            if message.active is not None and self._awaited_workers:
-                self._awaited_workers.discard(message.worker)
-                if self.election.role == Role.RECONCILING:
-                    self._reconcile()
-        elif not self.broker.active:
-            self._deferred.append((sender, message))
-        elif isinstance(message, Outcomes):
-            self.broker.on_outcomes(sender, message)
-        elif isinstance(message, Watch):
-            self.broker.on_watch(sender, message)
-        elif isinstance(message, WorkerGone):
-            self.broker.on_worker_gone(sender, message.worker)
-        elif isinstance(message, Query):
+    def _answer(self, sender: str, message: PeerMessage) -> None:
+        if isinstance(message, Query):
             body = status_report(self) if message.what == "status" else b""
             error = "" if body else f"unknown question {message.what!r}"
             self._post(sender, Answer(message.number, body or b"null", error), False)

@@ -25,7 +25,7 @@ def status_report(machine: Machine) -> bytes:
         "coordinator": membership.name_of(election.coordinator) if election.coordinator else None,
         "deputies": [membership.name_of(id) for id in machine.replication.deputies],
         "term": election.term,
-        "dispatching": election.role == Role.REIGNING and machine.has_authority(),
+        "dispatching": election.role == Role.REIGNING and machine.reign.has_authority(),
         "nodes": [_node(machine, member) for member in sorted(membership.members.values(), key=lambda m: m.name) if member.durable],
         "workers": [
             {

@@ -232,9 +232,7 @@ class Broker:
         self._replica.settle(record.journal, record.sequence)
         self._write_result(message.id, status, body, failure, worker, record.journal.owner)
 
-    def _write_result(
-        self, id: str, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None, owner: str
-    ) -> None:
+    def _write_result(self, id: str, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None, owner: str) -> None:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = worker.name if worker is not None else ""
         result = Result(id, status, body, failure, node, name, self.wall_ms)

@@ -1,0 +1,198 @@
+"""The life of this node as the coordinator: reconcile with all, then dispatch as long as it has the authority to (R9-R11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh.config import Settings
+from mesh.core.broker.broker import Broker
+from mesh.core.broker.dispatch import Dispatcher
+from mesh.core.cluster.election import Election
+from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.replication import Replication
+from mesh.core.edge.sessions import Edge
+from mesh.core.states import Role
+from mesh.core.turn import Turn
+from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Report, Watch, WorkerGone
+
+NOTICE_INTERVAL_S = 1.0
+ASK_INTERVAL_S = 0.5
+"""Pause between requests to a reachable member that has not reported yet."""
+DEFERRED_MAX = 10_000
+"""Messages for the broker kept until it begins; their senders repeat what is beyond that when they hear of the reign."""
+
+
+class Coordinator:
+    """From being elected to stepping down."""
+
+    def __init__(
+        self,
+        election: Election,
+        membership: Membership,
+        replication: Replication,
+        broker: Broker,
+        dispatcher: Dispatcher,
+        edge: Edge,
+        turn: Turn,
+        settings: Settings,
+        *,
+        answer: Callable[[str, PeerMessage], None],
+    ) -> None:
+        self._election = election
+        self._membership = membership
+        self._replication = replication
+        self._broker = broker
+        self._dispatcher = dispatcher
+        self._edge = edge
+        self._turn = turn
+        self._settings = settings
+        self._answer = answer
+        self.now = 0.0
+        self._noticed_at = 0.0
+        self._reconcile_until = 0.0
+        self._awaited: set[str] = set()
+        self._awaited_workers: set[str] = set()
+        self._asked_at: dict[str, float] = {}
+        self._deferred: list[tuple[str, PeerMessage]] = []
+        self._without_authority_since: float | None = None
+
+    # -- begin and end --------------------
+
+    def begin(self) -> None:
+        """This node was elected: ask every reachable member to report."""
+        self._replication.lead()
+        self._awaited = {peer.id for peer in self._membership.reachable()}
+        self._awaited_workers = set(self._edge.workers)
+        self._reconcile_until = self.now + self._settings.reconcile_timeout_s
+        self._asked_at.clear()
+        self._deferred.clear()
+        self._dispatcher.reset()
+        self._without_authority_since = None
+        self._edge.coordinator_changed()
+        for id in self._awaited:
+            self.ask(id)
+        self._reconcile()
+
+    def end(self) -> None:
+        """This node stepped down."""
+        self._broker.end()
+        self._replication.leading = False
+
+    def ask(self, peer_id: str) -> None:
+        """Ask a member to report; its workers get nothing until their full offers have come."""
+        self._asked_at[peer_id] = self.now
+        self._broker.hold_back(peer_id)
+        self._replication.reign_to(peer_id, self._election.term)
+
+    def forget(self, peer_id: str) -> None:
+        """A member is no longer reachable."""
+        self._asked_at.pop(peer_id, None)
+
+    def _reconcile(self) -> None:
+        """R9: dispatch only after every reachable member has reported, or the time for it is over."""
+        self._awaited = {id for id in self._awaited if self._membership.is_reachable(id) and not self._replication.reconciled_with(id)}
+        if (self._awaited or self._awaited_workers) and self.now < self._reconcile_until:
+            return
+        self._election.reconciled()
+        self._broker.begin(self.now)
+        deferred, self._deferred = self._deferred, []
+        for sender, message in deferred:
+            self.on_broker_message(sender, message)
+        self._edge.watch_again()
+
+    # -- authority --------------------
+
+    def has_authority(self) -> bool:
+        """Whether the coordinator may dispatch now (DESIGN 5): majority, or proof that the missing are gone, or patience."""
+        if self._membership.has_authority_now():
+            self._without_authority_since = None
+            return True
+        if self._without_authority_since is None:
+            self._without_authority_since = self.now
+        return self.now - self._without_authority_since >= self._settings.takeover_patience_s
+
+    def dispatch(self) -> None:
+        """Hand out what may be handed out."""
+        if self._election.role == Role.REIGNING and self._broker.dirty and self.has_authority():
+            self._dispatcher.dispatch()
+
+    def successor(self) -> str:
+        """The deputy that shall take over when this node leaves, or any other reachable node that may; empty for none."""
+        electable = {peer.id for peer in self._membership.reachable() if peer.beat is not None and not peer.beat.never_coordinate}
+        candidates = [id for id in self._replication.deputies if id in electable] or sorted(electable)
+        return candidates[0] if candidates else ""
+
+    # -- time --------------------
+
+    def tick(self) -> None:
+        """Do what is due for a coordinator."""
+        if self._election.role == Role.RECONCILING:
+            self._reconcile()
+        self._ask_for_reports()
+        self._replication.appoint()
+        for member in self._membership.admitted():
+            peer = self._membership.peers.get(member.id)
+            if peer is not None and peer.left:
+                self._membership.mark_left(member.id)
+        if self._election.role == Role.REIGNING:
+            self._tick_broker()
+
+    def _ask_for_reports(self) -> None:
+        """Members that are reachable and have no stream: they came back, or joined."""
+        for peer in self._membership.reachable():
+            asked_at = self._asked_at.get(peer.id)
+            if peer.id not in self._replication.streams and (asked_at is None or self.now - asked_at > ASK_INTERVAL_S):
+                self.ask(peer.id)
+
+    def _tick_broker(self) -> None:
+        self._broker.tick(self.now)
+        consumers = self._dispatcher.consumers_changed()
+        if consumers is not None:
+            self._edge.consumed = frozenset(consumers.queues)
+            for peer in self._membership.reachable():
+                self._turn.to_peer(peer.id, consumers)
+        if self.now - self._noticed_at >= NOTICE_INTERVAL_S:
+            self._noticed_at = self.now
+            self._dispatcher.notice()
+        if not self._membership.has_authority_now():
+            self._broker.dirty = True  # keeps the clock of patience going, and dispatches when it has run out
+
+    # -- messages --------------------
+
+    def on_report(self, sender: str, report: Report) -> None:
+        """A member says what it holds and which workers are attached to it."""
+        if not self._election.is_coordinator or report.term != self._election.term:
+            return
+        self._replication.on_report(sender, report)
+        self._broker.on_attached_workers(sender, set(report.workers), self.now)
+        if self._election.role == Role.RECONCILING:
+            self._awaited_workers.update(report.workers)
+        elif self._dispatcher.consumed:
+            self._turn.to_peer(sender, Consumers(sorted(self._dispatcher.consumed)))
+
+    def on_replicated_in(self) -> None:
+        """A member's stream brought something: it may have been the last that was awaited."""
+        if self._election.role == Role.RECONCILING:
+            self._reconcile()
+
+    def on_broker_message(self, sender: str, message: PeerMessage) -> None:
+        """From a node's edge to the coordinator."""
+        broker = self._broker
+        if not self._election.is_coordinator:
+            return
+        if isinstance(message, Offer):
+            broker.on_offer(sender, message, self.now)
+            if message.active is not None and self._awaited_workers:
+                self._awaited_workers.discard(message.worker)
+                self.on_replicated_in()
+        elif not broker.active:
+            if len(self._deferred) < DEFERRED_MAX:
+                self._deferred.append((sender, message))
+        elif isinstance(message, Outcomes):
+            broker.on_outcomes(sender, message)
+        elif isinstance(message, Watch):
+            broker.on_watch(sender, message)
+        elif isinstance(message, WorkerGone):
+            broker.on_worker_gone(sender, message.worker)
+        else:
+            self._answer(sender, message)
