@@ -68,11 +68,11 @@ class Fleet:
         """All hosts but one."""
         return [other for other in self.lab.hosts if other != name]
 
-    def worker(self, name: str, *, queue: str = "", slots: int = 2) -> Process:
+    def worker(self, name: str, *, queue: str = "", slots: int = 2, env: Mapping[str, str] | None = None) -> Process:
         """`mesh worker` on a host; returns when the mesh knows it."""
         host = self.lab[name]
         queues = ["-Q", queue] if queue else []
-        process = host.mesh_spawn("worker", "-A", "tasks", "-c", str(slots), *queues)
+        process = host.mesh_spawn("worker", "-A", "tasks", "-c", str(slots), *queues, env=env)
         poll_until(lambda: [w for w in host.status()["workers"] if w["node"] == name and w["tasks"]], START_S, f"a worker on {name}")
         return process
 
