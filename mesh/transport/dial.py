@@ -6,13 +6,14 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import zmq
 
 from mesh.transport.base import PeerConnected, PeerRefused
 from mesh.transport.curve import KeyPair
 from mesh.transport.notices import Counters
-from mesh.transport.probe import probe
+from mesh.transport.probe import Probes
 from mesh.transport.reactor import Reactor
 from mesh.transport.sockets import CLAIM, OUTGOING, OVER, Context, Monitor, Socket, connect_tcp, open_dealer, speak_curve
 
@@ -24,6 +25,8 @@ NOT_ADMITTED_RETRIES = 300
 """After a minute of that our key has probably been revoked there."""
 STEADY_S = 1.0
 """A link that lived shorter is not redialled at once: a door that accepts and drops must not make us spin."""
+FIRST_PROBE_S = 0.1
+"""A peer that runs has let us in by then, and is spared a connection that only looks."""
 PROBE_PAUSES_S = (0.05, 0.2, 1.0)
 """While a process dies its listening socket may outlive its connections by a moment, so the first look is repeated soon."""
 ADDRESSES_MAX = 16
@@ -80,6 +83,7 @@ class Dialler:
         self._counters = counters
         self._emit = emit
         self._peers: dict[str, Peer] = {}
+        self._probes = Probes(reactor)
 
     def dial(self, peer_id: str, key: bytes, addresses: list[str]) -> None:
         """Keep a link to a peer. Nothing changes for the same key and addresses; a living link survives new addresses.
@@ -92,7 +96,9 @@ class Dialler:
             self.hang_up(peer_id)
             peer = None
         if peer is None:
-            peer = self._peers[peer_id] = Peer(peer_id, key, addresses)
+            # Never linked by this process, but perhaps refused where its member was seen: after a restart that proves it gone
+            peer = self._peers[peer_id] = Peer(peer_id, key, addresses, down=True)
+            self._reactor.after(FIRST_PROBE_S, partial(self._probe, peer, peer.outage, 0))
         elif set(addresses) == set(peer.addresses):
             return
         else:
@@ -115,6 +121,12 @@ class Dialler:
             del self.links[peer_id]
             self._end(peer.link)
             peer.link = None
+
+    def close(self) -> None:
+        """Give up the looks at silent peers; the links end with the context."""
+        for peer in self._peers.values():
+            peer.down = False
+        self._probes.close()
 
     # -- attempts ------------------------------------------------------------------------------------------------------
 
@@ -218,15 +230,21 @@ class Dialler:
         self._try_all(peer)
 
     def _probe(self, peer: Peer, outage: int, count: int) -> None:
-        """Look again and again while the outage lasts; its first refusal is the event."""
+        """Look again and again while the outage lasts; its first refusal is the event.
 
-        def refused() -> None:
-            if peer.down and peer.outage == outage and not peer.refused:
+        Where the last link was counts; of a peer that was never linked, all addresses have to refuse.
+        """
+        if not peer.down or peer.outage != outage or peer.refused:
+            return
+        silent = {peer.last_good} if peer.last_good else set(peer.addresses)
+
+        def refused(address: str) -> None:
+            silent.discard(address)
+            if not silent and peer.down and peer.outage == outage and not peer.refused:
                 peer.refused = True
                 self._emit(PeerRefused(peer.id))
 
-        if not peer.down or peer.outage != outage or peer.refused or not peer.last_good:
-            return
-        probe(self._reactor, peer.last_good, refused)
+        for address in list(silent):
+            self._probes.probe(address, partial(refused, address))
         pause_s = PROBE_PAUSES_S[min(count, len(PROBE_PAUSES_S) - 1)]
         self._reactor.after(pause_s, lambda: self._probe(peer, outage, count + 1))

@@ -313,6 +313,7 @@ class ZmqTransport:
 
     def close(self) -> None:
         """Close all sockets, after at most a fraction of a second for what is queued to leave. A second call does nothing."""
+        self._dialler.close()
         self._close(LINGER_MS)
 
     def _close(self, linger_ms: int) -> None:

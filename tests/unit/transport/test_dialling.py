@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 
@@ -84,6 +85,16 @@ def test_a_killed_peer_is_reported_refused_at_once_and_once(net: Net) -> None:
     assert time.monotonic() - killed_s < 1.0
     net.turn_for(1.5)
     assert node.of(PeerRefused) == [PeerRefused(peer)]
+
+
+def test_a_peer_that_was_never_reached_and_whose_only_address_refuses_is_reported(net: Net) -> None:
+    node, keys = net.node(), KeyPair.make()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"  # bound but not listening: refuses, and nobody else can take it
+        peer = node_id(keys.public)
+        node.transport.dial(peer, keys.public, [address])
+        net.until(lambda: node.of(PeerRefused) == [PeerRefused(peer)], "refused")
 
 
 def test_a_stopped_peer_is_lost_but_not_reported_refused(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
