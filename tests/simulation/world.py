@@ -230,7 +230,7 @@ class World:
         if newcomer.machine is not None and other.machine is not None:
             me = newcomer.machine.me
             other.step(other.machine.on_knock, me.member(0))
-            newcomer.step(newcomer.machine.introduce, [member for member in other.machine.membership.members.values()])
+            newcomer.step(newcomer.machine.introduce, list(other.machine.membership.members.values()))
 
     # -- faults --------------------
 
