@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say_what_is_left_out(names)
     measured_on = harness.machine()
     figures, failed = run(names, QUICK if given.quick else Plan())
-    figures += rivals.ratios(figures, throughput.BATCH)
+    figures += rivals.ratios(figures, throughput.BATCH, throughput.MODES["delay"])
     harness.show(figures)
     print(f"kept in {harness.write_json(figures, measured_on)}")
     return 1 if failed else 0
