@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-
 from mesh.cli.main import COMMANDS
+
 from mesh.wire import messages
 from tests import repository
 
