@@ -46,7 +46,7 @@ def page() -> str:
 
     rows = "".join(f"| `{key.variable}` | `{name}` | {_default(key.default)} |\n" for name, key in KEYS.items())
     parts = [HEAD + rows + OTHER_VARIABLES]
-    for path, text in walk(cli, click.Context(cli, info_name="mesh")):
+    for path, text in walk(cli, click.Context(cli, info_name="mesh", **cli.context_settings)):
         lines = "\n".join(line.rstrip() for line in text.splitlines())
         parts.append(f"## `{path}`\n\n```text\n{lines}\n```\n")
     return "\n".join(parts)

@@ -26,6 +26,8 @@ from mesh.wire.messages import Admitted, Knock, Refused
 DRAIN_LIMIT = 256
 """Most events in one turn: bounds the time until effects leave (measured as the knee of messages per second)."""
 TICK_S = 0.05
+CALM_TICK_S = 0.1
+"""A node with nothing to wait for looks at the clock less often: an idle laptop should sleep."""
 KNOCK_AGAIN_S = 15.0
 """A candidate address is tried at most this often."""
 CANDIDATES_MAX = 1_024
@@ -117,7 +119,7 @@ class Node:
             self._store.close()
 
     def _turn(self) -> None:
-        self._transport.poll(max(0.0, min(TICK_S, self._tick_at - self._clock.monotonic())))
+        self._transport.poll(max(0.0, min(CALM_TICK_S, self._tick_at - self._clock.monotonic())))
         machine = self.machine
         now = self._clock.monotonic()
         machine.at(now, self._clock.wall())
@@ -125,8 +127,8 @@ class Node:
         for event in self._transport.drain(DRAIN_LIMIT):
             self._handle(event)
         if now >= self._tick_at:
-            self._tick_at = now + TICK_S
             machine.tick()
+            self._tick_at = now + (CALM_TICK_S if machine.calm else TICK_S)
             self._knock_at_candidates(now)
             self._log_coordinator()
         machine.flush()
@@ -185,6 +187,7 @@ class Node:
                 machine.on_connected(event.peer)
             elif isinstance(event, PeerRefused):
                 machine.on_refused(event.peer)
+                self._tick_at = 0.0  # a takeover need not wait for the clock
             elif isinstance(event, Knocked):
                 self._on_knock(event)
             elif isinstance(event, LobbyReply):
@@ -264,5 +267,5 @@ class Node:
             self._coordinator_logged = coordinator
             if coordinator:
                 log.info("coordinator is %s (term %d)", coordinator, machine.election.term)
-            else:
+            elif not self._stopping:
                 log.warning("no coordinator; messages are accepted and kept meanwhile")

@@ -166,6 +166,12 @@ class Machine:
         if self.election.is_coordinator:
             self.reign.tick()
 
+    @property
+    def calm(self) -> bool:
+        """Whether nothing here depends on the next few dozen milliseconds."""
+        settled = self.election.role in (Role.FOLLOWER, Role.REIGNING) and self.election.hears_coordinator()
+        return settled and not self.replication.waits and not self.broker.has_delayed
+
     def flush(self) -> None:
         """The end of a turn: dispatch what may be dispatched, stream what was decided, let go what has its copies."""
         self.reign.dispatch()

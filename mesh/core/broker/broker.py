@@ -348,6 +348,11 @@ class Broker:
 
     # -- time --------------------
 
+    @property
+    def has_delayed(self) -> bool:
+        """Whether some message waits for its time."""
+        return bool(self._delayed)
+
     def flush(self) -> None:
         """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them."""
         if self._pushes:
