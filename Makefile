@@ -44,7 +44,7 @@ types: $(READY) ## mypy --strict on the package as it is installed
 	@echo "== types"
 	@rm -rf build/typed && mkdir -p build/typed
 	@cp -r mesh discovery cli build/typed/ && mv build/typed/discovery build/typed/cli build/typed/mesh/
-	@cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache --no-error-summary -p mesh
+	@cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy_cache --no-error-summary -p mesh
 
 unit: $(READY) ## the tests that take milliseconds, architecture included
 	@$(PYTEST) tests/unit

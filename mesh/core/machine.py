@@ -261,7 +261,9 @@ class Machine:
         if arrival is Arrival.STALE:
             return
         peer.heard_at = self.now
-        peer.refused = peer.left = False
+        peer.refused = False
+        if arrival is Arrival.NEXT_OF_NEW_PROCESS:
+            peer.left = False  # what a process still says after its goodbye, such as its vote for a successor, does not undo it
         if arrival in (Arrival.GAP, Arrival.KNOWN_GAP):
             if arrival is Arrival.GAP:
                 self.turn.to_peer(peer_id, Reset(envelope.incarnation, envelope.epoch))
