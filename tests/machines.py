@@ -100,8 +100,15 @@ class Machine:
         self.home = folder / "mesh"
         self.work = folder / "work"
         self.work.mkdir(parents=True)
+        (folder / "tmp").mkdir()
         self.environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-        self.environment |= {"HOME": str(folder), "MESH_HOME": str(self.home), "PYTHONUNBUFFERED": "1", "COLUMNS": "160"}
+        self.environment |= {
+            "HOME": str(folder),
+            "MESH_HOME": str(self.home),
+            "TMPDIR": str(folder / "tmp"),
+            "PYTHONUNBUFFERED": "1",
+            "COLUMNS": "160",
+        }
         self.processes: list[Process] = []
 
     def __enter__(self) -> Machine:

@@ -167,7 +167,7 @@ class Coordinator:
         self._broker.on_attached_workers(sender, set(report.workers), self.now)
         if self._election.role == Role.RECONCILING:
             self._awaited_workers.update(report.workers)
-        elif self._dispatcher.consumed:
+        elif self._dispatcher.consumed is not None:
             self._turn.to_peer(sender, Consumers(sorted(self._dispatcher.consumed)))
 
     def on_replicated_in(self) -> None:

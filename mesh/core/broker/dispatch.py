@@ -19,7 +19,8 @@ class Dispatcher:
         self._post = post
         self._first = 0
         self._noticed: set[tuple[str, str]] = set()
-        self.consumed: set[str] = set()
+        self.consumed: set[str] | None = None
+        """The consumed queues as they were told last; None before they were."""
         self.delivered = 0
 
     def dispatch(self) -> None:
@@ -105,5 +106,5 @@ class Dispatcher:
 
     def reset(self) -> None:
         """A new reign: nothing has been told yet."""
-        self.consumed = set()
+        self.consumed = None
         self._noticed = set()
