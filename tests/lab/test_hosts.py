@@ -112,8 +112,13 @@ def test_loss_takes_its_share(lab: Build) -> None:
     )
     process = two["server"].spawn(sys.executable, "-c", listen)
     process.wait_for("ready", 5)
-    send = "[s.sendto(b'x', a) for _ in range(1000)]; [s.sendto(b'end', a) for _ in range(50)]"
-    two["laptop"].python("-c", f"import socket; s = socket.socket(type=socket.SOCK_DGRAM); a = ('{two['server'].address}', 9); {send}")
+    send = (
+        "import socket, time\ns = socket.socket(type=socket.SOCK_DGRAM)\n"
+        "for number in range(1050):\n"
+        "    s.sendto(b'x' if number < 1000 else b'end', (ADDRESS, 9))\n"
+        "    if number % 20 == 0: time.sleep(0.005)  # the receiver's buffer holds a few hundred\n"
+    )
+    two["laptop"].python("-c", send.replace("ADDRESS", repr(two["server"].address)))
     process.wait_for("seen", 5)
     assert 600 < int(process.output().split()[-1]) < 800
 
