@@ -185,6 +185,8 @@ class Coordinator:
             if message.active is not None and self._awaited_workers:
                 self._awaited_workers.discard(message.worker)
                 self.on_replicated_in()
+        elif isinstance(message, WorkerGone):
+            broker.on_worker_gone(sender, message.worker)
         elif not broker.active:
             if len(self._deferred) < DEFERRED_MAX:
                 self._deferred.append((sender, message))
@@ -192,7 +194,5 @@ class Coordinator:
             broker.on_outcomes(sender, message)
         elif isinstance(message, Watch):
             broker.on_watch(sender, message)
-        elif isinstance(message, WorkerGone):
-            broker.on_worker_gone(sender, message.worker)
         else:
             self._answer(sender, message)

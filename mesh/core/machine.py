@@ -53,6 +53,9 @@ from mesh.wire.messages import (
     WorkerGone,
 )
 
+REPORT_INTERVAL_S = 0.5
+"""Pause between reports to a coordinator that has not answered."""
+
 
 class Machine:
     """One node. Every ``on_`` method takes an event; call :meth:`at` first in each turn, :meth:`flush` last."""
@@ -107,6 +110,7 @@ class Machine:
         self._started = False
         self._last_at = 0.0
         self._beat_at = 0.0
+        self._reported_at = 0.0
         self._reachable_before: set[str] = set()
         self._handlers = self._make_handlers()
 
@@ -165,6 +169,8 @@ class Machine:
         self.edge.tick()
         if self.election.is_coordinator:
             self.reign.tick()
+        elif self._lost_its_stream():
+            self._follow()
 
     @property
     def calm(self) -> bool:
@@ -244,6 +250,7 @@ class Machine:
         peer = self.membership.peers.get(peer_id)
         if peer is not None and peer.channel.reset(envelope.incarnation, envelope.epoch):
             peer.hears_me = False
+            self.replication.forget_peer(peer_id)
 
     def settled_to_leave(self) -> bool:
         """After :meth:`leave`: whether all that was to be said and kept is out of the core's hands."""
@@ -360,8 +367,16 @@ class Machine:
         else:
             self.election.on_claim(sender, message.term)
 
+    def _lost_its_stream(self) -> bool:
+        """Whether the coordinator is there and this node's stream to it is not: a report or its answer was lost on the way."""
+        coordinator = self.election.coordinator
+        if coordinator in self.replication.streams or not self.election.hears_coordinator():
+            return False
+        return self.now - self._reported_at >= REPORT_INTERVAL_S
+
     def _follow(self) -> None:
         """Report to the coordinator; its Welcome opens the stream, and the edge's programs repeat themselves."""
+        self._reported_at = self.now
         self.replication.follow(self.election.coordinator, self.election.term, list(self.edge.workers))
         self.edge.coordinator_changed()
 
@@ -377,7 +392,7 @@ class Machine:
             self._channel_broke(sender)
             return
         mine = self.membership.members.get(self.me.id)
-        if mine is None or not mine.present:
+        if not self.left and (mine is None or not mine.present):
             self.membership.announce_me(self.wall_ms)
         self.reign.on_replicated_in()
 
