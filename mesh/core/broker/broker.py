@@ -73,16 +73,24 @@ class Broker:
         for journal, sequence, entry in sorted(messages, key=lambda item: (item[2].id, item[1])):
             if sequence in journal.live:
                 self._on_added(journal, sequence, entry)
-        for id, (worker_id, node) in self._replication.soft_leases.items():
-            record = self.records.get(id)
-            if record is not None and record.state is not RecordState.LEASED:
-                worker = self.workers.get(worker_id)
-                if worker is None:
-                    worker = self.workers[worker_id] = WorkerState(worker_id, node)
-                    worker.orphaned_at = now
-                self._lease(record, worker)
-        self._replication.soft_leases = {}
+        self._restore_leases(now)
         self.dirty = True
+
+    def _restore_leases(self, now: float) -> None:
+        """What workers said that they hold; of those that have not spoken yet, what deputies knew."""
+        for worker in self.workers.values():
+            self._judge_leases(worker, worker.reported)
+            worker.reported = set()
+        soft_leases, self._replication.soft_leases = self._replication.soft_leases, {}
+        for id, (worker_id, node) in soft_leases.items():
+            record = self.records.get(id)
+            known = self.workers.get(worker_id)
+            if record is None or record.state is RecordState.LEASED or (known is not None and known.synced):
+                continue
+            if known is None:
+                known = self.workers[worker_id] = WorkerState(worker_id, node)
+                known.orphaned_at = now
+            self._lease(record, known)
 
     def end(self) -> None:
         """The reign is over: forget everything but the replica."""
@@ -257,7 +265,9 @@ class Broker:
             worker = self.workers[offer.worker] = WorkerState(offer.worker, node)
         worker.update(node, offer)
         if offer.active is not None:
-            if not worker.synced or offer.generation > worker.generation:
+            if not self.active:
+                worker.reported = set(offer.active)  # judged when the records are known
+            elif not worker.synced or offer.generation > worker.generation:
                 self._judge_leases(worker, set(offer.active))
             worker.synced = True
             worker.generation = offer.generation

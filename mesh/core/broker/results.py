@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Callable
 
 from mesh.core.cluster.replica import Journal
@@ -20,7 +20,8 @@ class Results:
         self._max_bytes = max_bytes
         self._settle = settle
         self._by_id: dict[str, tuple[Journal, int, Result]] = {}
-        self._oldest: deque[tuple[int, str, int]] = deque()
+        self._oldest: list[tuple[int, str, int]] = []
+        """A heap of (time, id, sequence): after a takeover or a merge results do not come in the order of their time."""
         self.bytes = 0
         self.evicted = 0
         """Results that had to go before their time."""
@@ -47,7 +48,7 @@ class Results:
             self.bytes -= _size(known[2])
             self._settle(known[0], known[1])
         self._by_id[result.id] = (journal, sequence, result)
-        self._oldest.append((result.at_ms, result.id, sequence))
+        heapq.heappush(self._oldest, (result.at_ms, result.id, sequence))
         self.bytes += _size(result)
 
     def expire(self, wall_ms: int) -> None:
@@ -56,13 +57,13 @@ class Results:
             at_ms, id, sequence = self._oldest[0]
             known = self._by_id.get(id)
             if known is None or known[1] != sequence:
-                self._oldest.popleft()
+                heapq.heappop(self._oldest)
                 continue
             too_much = self.bytes > self._max_bytes
             if not too_much and at_ms + self._expires_ms > wall_ms:
                 return
             self.evicted += too_much
-            self._oldest.popleft()
+            heapq.heappop(self._oldest)
             self.forget(id)
 
     def forget(self, id: str) -> bool:

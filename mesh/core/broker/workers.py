@@ -19,6 +19,7 @@ class WorkerState:
         "orphaned_at",
         "pid",
         "queues",
+        "reported",
         "slots",
         "synced",
         "tasks",
@@ -41,6 +42,8 @@ class WorkerState:
         """Its full Offer has come since its node last reported: what it holds is known, so it may be given more."""
         self.orphaned_at: float | None = None
         """When its node was lost; its leases stay valid for a while, as it may attach to another node."""
+        self.reported: set[str] = set()
+        """What it said that it holds before the reign had its records."""
         self.turn = 0
         """Which of its queues is asked first next time."""
 
