@@ -245,8 +245,8 @@ class Broker:
         name = worker.name if worker is not None else ""
         result = Result(id, status, body, failure, node, name, self.wall_ms)
         self.finished += 1
+        self._push_result(owner, result)  # before it is written, as that would push it to the watchers once more
         self._replica.write(result)
-        self._push_result(owner, result)
 
     def _push_result(self, owner: str, result: Result) -> None:
         waiting = self.watchers.pop(result.id, None)
@@ -274,7 +274,7 @@ class Broker:
         self.dirty = True
 
     def _judge_leases(self, worker: WorkerState, active: set[str]) -> None:
-        for id, record in list(worker.leases.items()):
+        for id, record in reversed(list(worker.leases.items())):
             if id not in active:
                 self._give_back(record)
         for id in active:
@@ -317,7 +317,7 @@ class Broker:
             self._drop_worker(worker)
 
     def _drop_worker(self, worker: WorkerState) -> None:
-        for record in list(worker.leases.values()):
+        for record in reversed(list(worker.leases.values())):  # the youngest first: each then goes to the front of its lane
             self._lose(record)
         self.workers.pop(worker.id, None)
         self.dirty = True

@@ -53,8 +53,10 @@ class Queue:
         self.ready += 1
 
     def push_back(self, record: Record) -> None:
-        """Return a READY record to the front of its lane, where it came from."""
-        self.lanes.setdefault(record.message.task, deque()).appendleft(record)
+        """Return a READY record to its lane, to where it came from: before the first that is younger."""
+        lane = self.lanes.setdefault(record.message.task, deque())
+        place = next((index for index, other in enumerate(lane) if other.order > record.order), len(lane))
+        lane.insert(place, record)
         self.ready += 1
 
     def take(self, tasks: Collection[str], limit: int) -> list[Record]:
