@@ -69,7 +69,7 @@ class Coordinator:
         self._dispatcher.reset()
         self._without_authority_since = None
         self._edge.coordinator_changed()
-        for id in self._awaited:
+        for id in sorted(self._awaited):  # a set's order differs between processes, and a run must follow from its seed
             self.ask(id)
         self._reconcile()
 

@@ -344,7 +344,7 @@ class Machine:
     def _watch_reachability(self) -> None:
         """Notice peers that were alive and are not any more."""
         reachable = {peer.id for peer in self.membership.reachable()}
-        for id in self._reachable_before - reachable:
+        for id in sorted(self._reachable_before - reachable):
             self.replication.forget_peer(id)
             self.broker.node_lost(id, self.now)
             self.reign.forget(id)

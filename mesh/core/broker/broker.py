@@ -121,7 +121,11 @@ class Broker:
 
     def _enqueue(self, journal: Journal, sequence: int, message: Message) -> None:
         id = message.id
-        if id in self.records or id in self.results:
+        known = self.records.get(id)
+        if known is not None and _rank(message, journal, sequence) > _rank(known.message, known.journal, known.sequence):
+            self._supersede(known, journal, sequence, message)
+            return
+        if known is not None or id in self.results:
             self._drop_duplicate(journal, sequence, id)
             return
         self._order += 1
@@ -139,6 +143,18 @@ class Broker:
         else:
             queue.push(record)
         self.dirty = True
+
+    def _supersede(self, known: Record, journal: Journal, sequence: int, message: Message) -> None:
+        """Of two entries for one id the higher stands, on every side of a split: so a merge can never settle both."""
+        worker = self.workers.get(known.worker) if known.state is RecordState.LEASED else None
+        self._remove(known)
+        self._replica.settle(known.journal, known.sequence)
+        self._wait_for(message.id, known.journal.owner)
+        self._original_order = known.order
+        self._enqueue(journal, sequence, message)
+        self._original_order = None
+        if worker is not None:
+            self._lease(self.records[message.id], worker)
 
     def _drop_duplicate(self, journal: Journal, sequence: int, id: str) -> None:
         """A retry of a publish that the mesh has already (R8): the first one stands, and its result goes to both publishers."""
@@ -252,7 +268,7 @@ class Broker:
         waiting = self.watchers.pop(result.id, None)
         self._pushes.setdefault(owner, []).append(result)
         if waiting is not None:
-            for node in waiting:
+            for node in sorted(waiting):
                 if node != owner:
                     self._pushes.setdefault(node, []).append(result)
 
@@ -277,7 +293,7 @@ class Broker:
         for id, record in reversed(list(worker.leases.items())):
             if id not in active:
                 self._give_back(record)
-        for id in active:
+        for id in sorted(active):
             held = self.records.get(id)
             if held is not None and held.state is not RecordState.LEASED:
                 self._lease(held, worker)
@@ -387,3 +403,8 @@ class Broker:
             if now - worker.orphaned_at >= grace_s:
                 self._drop_worker(worker)
         self.results.expire(self.wall_ms)
+
+
+def _rank(message: Message, journal: Journal, sequence: int) -> tuple[int, bytes, int]:
+    """Which of two entries for one id stands: an entry that counts one more attempt replaced the other, else the dot decides."""
+    return message.attempts, journal.name, sequence

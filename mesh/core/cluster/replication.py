@@ -227,7 +227,7 @@ class Replication:
             return
         if len(self.deputies) < self._settings.copies - 1:
             return
-        for peer in list(self._holds_foreign):
+        for peer in sorted(self._holds_foreign):
             if peer not in self.deputies and peer in self.streams and self.reconciled_with(peer):
                 self._holds_foreign.discard(peer)
                 stream = self.streams[peer]

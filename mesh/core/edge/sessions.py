@@ -236,7 +236,7 @@ class Edge:
             waiting = outstanding.pop(result.id, None)
             if waiting is None:
                 continue
-            for session in waiting if isinstance(waiting, set) else (waiting,):
+            for session in sorted(waiting) if isinstance(waiting, set) else (waiting,):
                 found = by_session.get(session)
                 if found is None:
                     found = by_session[session] = Results([])
@@ -245,7 +245,7 @@ class Edge:
             waiting = outstanding.get(id)
             if waiting is None:
                 continue
-            for session in waiting if isinstance(waiting, set) else (waiting,):
+            for session in sorted(waiting) if isinstance(waiting, set) else (waiting,):
                 by_session.setdefault(session, Results([])).states.append((id, status))
         for session, results in by_session.items():
             if session in self.sessions:
