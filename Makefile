@@ -59,8 +59,9 @@ lab: $(READY) ## several hosts as network namespaces on this machine; needs root
 acceptance: $(READY) ## the commands and examples as a user runs them, on loopback
 	@$(PYTEST) tests/acceptance
 
-docs: $(READY) ## that the documents are true
-	@$(PYTEST) tests/docs
+docs: $(READY) ## write the generated pages, then check that the documents are true
+	@for program in generate_cli generate_reference generate_protocol draw_architecture; do $(BIN)/python docs/$$program.py || exit 1; done
+	@$(PYTEST) tests/unit/test_docs.py tests/acceptance/test_docs.py tests/acceptance/test_examples.py
 
 bench: $(READY) ## the figures, as a table and as JSON in benchmarks/results
 	@$(BIN)/python -m benchmarks.run
