@@ -407,14 +407,13 @@ class Machine:
     # -- between edge and broker --------------------
 
     def _to_coordinator(self, message: PeerMessage) -> bool:
-        """From this node's edge to the coordinator; False when there is none."""
+        """From this node's edge to the coordinator; False when none is heard."""
         if self.election.is_coordinator:
             self.reign.on_broker_message(self.me.id, message)
             return True
-        if self.election.hears_coordinator():
+        if self.election.coordinator:  # also while it is not heard: what is lost on the way is noticed and made good
             self.turn.to_peer(self.election.coordinator, message)
-            return True
-        return False
+        return self.election.hears_coordinator()
 
     def _answer(self, sender: str, message: PeerMessage) -> None:
         if isinstance(message, Query):
