@@ -7,6 +7,7 @@ Fields and tags are append-only.
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import pairwise
 
 import msgspec
 
@@ -31,6 +32,12 @@ class DotSet(msgspec.Struct, array_like=True):
 
     journal: bytes
     ranges: list[int]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which refuses the frame, for anything but ranges: who walks them relies on it."""
+        ranges = self.ranges
+        if len(ranges) % 2 or (ranges and ranges[0] < 1) or any(first > last for first, last in pairwise(ranges)):
+            raise ValueError("ranges are pairs of ascending numbers")
 
 
 class Append(msgspec.Struct, array_like=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
@@ -124,8 +125,11 @@ class Replica:
         sequences = append.sequences or range(append.base + 1, append.base + 1 + len(append.entries))
         if not 0 <= append.base <= known:
             raise RemoteProtocolError(f"a gap in journal {append.journal.hex()[:8]}: have {known}, got from {append.base}")
-        if len(sequences) != len(append.entries) or (append.entries and not append.base < sequences[0] <= sequences[-1] <= append.upto):
+        ascending = not append.sequences or all(a < b for a, b in pairwise(sequences))
+        if len(sequences) != len(append.entries) or not ascending:
             raise RemoteProtocolError("an append whose sequences do not fit its entries")
+        if append.entries and not append.base < sequences[0] <= sequences[-1] <= append.upto:
+            raise RemoteProtocolError("an append whose sequences lie outside its stretch")
         if append.upto >= SEQUENCE_LIMIT:
             raise RemoteProtocolError("a sequence beyond the limit")
         if self._notice_fork(journal, append.upto, append.digest):
