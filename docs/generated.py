@@ -16,6 +16,14 @@ Pages = Mapping[Path, Callable[[], str]]
 
 def run(generator: str, pages: Pages) -> int:
     """Write the pages, or with ``--check`` only compare them; returns the exit code."""
+    try:
+        return _write_or_compare(generator, pages)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _write_or_compare(generator: str, pages: Pages) -> int:
     if "--check" not in sys.argv[1:]:
         for path, text in pages.items():
             path.parent.mkdir(parents=True, exist_ok=True)
