@@ -138,6 +138,8 @@ class Replicate(msgspec.Struct, array_like=True, tag=10):
     """With this batch the receiver has all that it was to get."""
     deputies: list[str] = []
     """Ids of the nodes that hold, or are getting, a full copy beside the coordinator."""
+    stream: int = 0
+    """Number of the Report that opened the two streams of this pair; batches and acknowledgements of earlier ones are void."""
 
 
 class Replicated(msgspec.Struct, array_like=True, tag=11):
@@ -145,6 +147,7 @@ class Replicated(msgspec.Struct, array_like=True, tag=11):
 
     term: int
     number: int
+    stream: int = 0
 
 
 class Release(msgspec.Struct, array_like=True, tag=12):

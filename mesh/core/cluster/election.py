@@ -99,9 +99,10 @@ class Election:
         elif self.role == Role.FOLLOWER:
             if self.hears_coordinator():
                 self._leaderless_since = None
-            elif self._leaderless_since is None:
-                self._leaderless_since = self.now
-                self.coordinator = ""
+            else:
+                self._leaderless_since = self.now if self._leaderless_since is None else self._leaderless_since
+                if self.coordinator and not self._membership.is_heard(self.coordinator):
+                    self.coordinator = ""
             if self._may_stand():
                 self._stand()
 

@@ -140,6 +140,11 @@ class Membership:
         peer = self.peers.get(id)
         return peer is not None and peer.two_way(self.now, self._settings.heartbeat_timeout_s)
 
+    def is_heard(self, id: str) -> bool:
+        """Whether a peer speaks to this node, whether or not it hears it."""
+        peer = self.peers.get(id)
+        return peer is not None and not (peer.refused or peer.left) and peer.heard_within(self.now, self._settings.heartbeat_timeout_s)
+
     def gone_for_sure(self, id: str) -> bool:
         """Whether a peer said goodbye or its host refuses connections."""
         peer = self.peers.get(id)

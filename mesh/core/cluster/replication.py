@@ -20,10 +20,11 @@ from mesh.wire.messages import Reign, Release, Replicate, Replicated, Report, We
 class Inbound:
     """What has come of a peer's stream."""
 
-    __slots__ = ("complete", "number", "term")
+    __slots__ = ("complete", "number", "stream", "term")
 
-    def __init__(self, term: int) -> None:
+    def __init__(self, term: int, stream: int) -> None:
         self.term = term
+        self.stream = stream
         self.number = 0
         self.complete = False
 
@@ -91,7 +92,8 @@ class Replication:
         self._reports += 1
         self._awaited_welcome = self._reports
         report = Report(term, [j.head() for j in journals], [j.live_dots() for j in journals if j.live], workers, self._reports)
-        self._turn.to_peer_after_commit(coordinator, report)
+        # At once: offers of workers that follow it must not overtake it
+        self._turn.to_peer(coordinator, report)
 
     def _reset(self) -> None:
         self.streams.clear()
@@ -125,8 +127,8 @@ class Replication:
             if here:
                 settled_here[head.journal] = here
             cursors[head.journal] = head.upto
-        self.inbound[sender] = Inbound(report.term)
-        stream = self.streams[sender] = Stream(sender, report.term, cursors, everything=sender in self.deputies)
+        self.inbound[sender] = Inbound(report.term, report.number)
+        stream = self.streams[sender] = Stream(sender, report.term, cursors, everything=sender in self.deputies, id=report.number)
         stream.start(self._replica.journals.values())
         if foreign:
             self._holds_foreign.add(sender)
@@ -141,15 +143,15 @@ class Replication:
             return  # the answer to an earlier report
         self._awaited_welcome = 0
         cursors = {head.journal: head.upto for head in welcome.heads}
-        self.inbound[sender] = Inbound(welcome.term)
-        stream = self.streams[sender] = Stream(sender, welcome.term, cursors, everything=True)
+        self.inbound[sender] = Inbound(welcome.term, welcome.number)
+        stream = self.streams[sender] = Stream(sender, welcome.term, cursors, everything=True, id=welcome.number)
         stream.start(self._replica.journals.values())
 
     def on_replicate(self, sender: str, message: Replicate) -> bool:
         """Take over a batch of a peer's stream. False when it does not join on and the peers have to reconcile again."""
         inbound = self.inbound.get(sender)
-        if inbound is None:
-            return True  # of a stream from before the report that is under way
+        if inbound is None or inbound.stream != message.stream:
+            return True  # of a stream from before the last report
         if inbound.term != message.term or message.number != inbound.number + 1:
             return False
         stream = self.streams.get(sender)
@@ -173,13 +175,13 @@ class Replication:
         inbound.complete = message.complete
         if not self.leading:
             self.deputies = message.deputies
-        self._acks[sender] = Replicated(message.term, message.number)
+        self._acks[sender] = Replicated(message.term, message.number, message.stream)
         return True
 
     def on_replicated(self, sender: str, message: Replicated) -> None:
         """A peer has fsynced a batch."""
         stream = self.streams.get(sender)
-        if stream is not None and stream.term == message.term:
+        if stream is not None and (stream.term, stream.id) == (message.term, message.stream):
             stream.acknowledge(message.number)
 
     def reconciled_with(self, peer: str) -> bool:

@@ -19,9 +19,11 @@ LAG_S = 1.0
 class Stream:
     """What one peer has been sent of this node's entries, and what it has fsynced."""
 
-    def __init__(self, peer: str, term: int, cursors: dict[bytes, int], *, everything: bool, number: int = 0) -> None:
+    def __init__(self, peer: str, term: int, cursors: dict[bytes, int], *, everything: bool, id: int = 0) -> None:
         self.peer = peer
         self.term = term
+        self.id = id
+        """Number of the report that opened it."""
         self.everything = everything
         """Bulk journals too: the peer is, or becomes, a full copy (or is the coordinator)."""
         self.cursors = cursors
@@ -29,7 +31,7 @@ class Stream:
         """Journals with something beyond the cursor, in the order in which they fell behind."""
         self.settled: dict[bytes, list[int]] = {}
         self.leases: list[tuple[str, str, list[str]]] = []
-        self.number = number
+        self.number = 0
         self.told_complete = False
         """A batch said that the peer now has all that it was to get."""
         self.complete = False
@@ -99,7 +101,7 @@ class Stream:
             self._complete_number = self.number
         self._in_flight.append((self.number, covered, size, now))
         self._in_flight_bytes += size
-        return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies)
+        return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies, self.id)
 
     def acknowledge(self, number: int) -> None:
         """The peer has fsynced every batch up to ``number``."""
