@@ -14,13 +14,24 @@ from typing import Any
 from mesh.errors import InvalidSetting
 
 
-def _setting(default: Any, effect: str, *, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"effect": effect, "low": low, "high": high})
+def _setting(
+    default: Any,
+    effect: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    mesh_wide: bool = False,
+) -> Any:
+    return field(default=default, metadata={"effect": effect, "low": low, "high": high, "choices": choices, "mesh_wide": mesh_wide})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settings:
-    """All settings of a node and of those who attach to it. Times in seconds, sizes in bytes."""
+    """All settings of a node and of those who attach to it. Times in seconds, sizes in bytes.
+
+    Those marked mesh-wide are settled for all nodes at once by ``mesh config set``, which wins over what a node was started with.
+    """
 
     heartbeat_interval_s: float = _setting(0.25, "pause between heartbeats to each peer", low=0.01, high=10)
     heartbeat_timeout_s: float = _setting(
@@ -34,14 +45,38 @@ class Settings:
         high=60,
     )
     takeover_patience_s: float = _setting(
-        10.0, "how long a vanished machine may come back before the others dispatch its work without a majority", low=0, high=3600
+        10.0,
+        "how long a vanished machine may come back before the others dispatch its work without a majority",
+        low=0,
+        high=3600,
+        mesh_wide=True,
+    )
+    partition: str = _setting(
+        "available",
+        "`available`: after takeover_patience_s a minority dispatches too, so a long cut may run tasks twice; `strict`: only a majority "
+        "ever dispatches, so a minority stands still",
+        choices=("available", "strict"),
+        mesh_wide=True,
+    )
+    durability: str = _setting(
+        "available",
+        "`available`: when fewer disks than `copies` are reachable, a publish is confirmed with what there is; `safe`: it waits for them "
+        "until its deadline and then raises NotEnoughCopies",
+        choices=("available", "safe"),
+        mesh_wide=True,
     )
     reconcile_timeout_s: float = _setting(
         2.0, "longest wait for the reports of reachable members at the start of a reign", low=0.1, high=60
     )
-    copies: int = _setting(2, "fsynced copies that a confirm waits for, as far as so many durable members are admitted", low=1, high=7)
+    copies: int = _setting(
+        2, "fsynced copies that a confirm waits for, as far as so many durable members are admitted", low=1, high=7, mesh_wide=True
+    )
     short_copies_after_s: float = _setting(
-        1.0, "how long fewer reachable disks than `copies` delay a confirm before it is given with what there is", low=0, high=60
+        1.0,
+        "how long fewer reachable disks than `copies` delay a confirm before it is given with what there is",
+        low=0,
+        high=60,
+        mesh_wide=True,
     )
     worker_beat_s: float = _setting(0.5, "pause between a worker's lease renewals", low=0.05, high=60)
     worker_timeout_s: float = _setting(2.5, "silence after which a worker's leases are void", low=0.1, high=3600)
@@ -49,9 +84,11 @@ class Settings:
         3.0, "how long the leases of a worker stay valid when the node that it was attached to is gone", low=0, high=3600
     )
     session_timeout_s: float = _setting(10.0, "silence after which a node forgets a client", low=1, high=3600)
-    max_deliveries: int = _setting(5, "attempts after which a task that keeps losing its worker fails for good", low=1, high=1000)
-    result_expires_s: float = _setting(86_400.0, "how long results are kept", low=0, high=31_536_000)
-    max_results_bytes: int = _setting(1 << 30, "bytes of kept results; the oldest go first", low=1 << 16)
+    max_deliveries: int = _setting(
+        5, "attempts after which a task that keeps losing its worker fails for good", low=1, high=1000, mesh_wide=True
+    )
+    result_expires_s: float = _setting(86_400.0, "how long results are kept", low=0, high=31_536_000, mesh_wide=True)
+    max_results_bytes: int = _setting(1 << 30, "bytes of kept results; the oldest go first", low=1 << 16, mesh_wide=True)
     max_body_bytes: int = _setting(1 << 20, "largest task body or result", low=1024, high=1 << 30)
     max_frame_bytes: int = _setting(8 << 20, "largest frame from an authenticated peer, client or worker", low=1 << 16, high=1 << 31)
     max_accepted_bytes: int = _setting(
@@ -96,8 +133,10 @@ class Settings:
         return cls(**values)
 
 
-def parse(item: dataclasses.Field[Any], text: str) -> float | int:
-    """The number that ``text`` means for a setting. Raises InvalidSetting."""
+def parse(item: dataclasses.Field[Any], text: str) -> float | int | str:
+    """What ``text`` means for a setting. Raises InvalidSetting."""
+    if item.metadata["choices"]:
+        return text
     try:
         return int(text) if isinstance(item.default, int) else float(text)
     except ValueError:
@@ -105,9 +144,18 @@ def parse(item: dataclasses.Field[Any], text: str) -> float | int:
 
 
 def check(item: dataclasses.Field[Any], value: Any) -> None:
-    """Raises InvalidSetting unless ``value`` is a number within the setting's range."""
-    low, high = item.metadata["low"], item.metadata["high"]
+    """Raises InvalidSetting unless ``value`` is one of the setting's choices, or a number within its range."""
+    choices, low, high = item.metadata["choices"], item.metadata["low"], item.metadata["high"]
+    if choices:
+        if value not in choices:
+            raise InvalidSetting(f"{item.name} is one of {', '.join(choices)}, not {value!r}")
+        return
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise InvalidSetting(f"{item.name} needs a number, not {value!r}")
     if (low is not None and value < low) or (high is not None and value > high):
         raise InvalidSetting(f"{item.name} must be between {low} and {high}, not {value}")
+
+
+def mesh_wide() -> dict[str, dataclasses.Field[Any]]:
+    """The settings that ``mesh config set`` settles for all nodes, by name."""
+    return {item.name: item for item in dataclasses.fields(Settings) if item.metadata["mesh_wide"]}

@@ -110,9 +110,22 @@ class PublishUnknown(PublishError, TimeoutError):
     retry = True
 
 
+class NotEnoughCopies(PublishError):
+    """Accepted and kept, but not on as many disks as durability="safe" asks for when the deadline came. It will run."""
+
+    retry = True
+
+
 class MeshBusy(NotAccepted):
     """The node has no room for more messages now."""
 
+    retry = True
+
+
+class DiskLow(NotAccepted):
+    """The node's disk is nearly full: it takes nothing new until there is room again (rule R21)."""
+
+    fault = Fault.MACHINE
     retry = True
 
 
@@ -180,6 +193,22 @@ class StateNotOurs(StateRefused):
 
 class StateDamaged(StateRefused):
     """The state directory is damaged."""
+
+
+class StateCopied(StateRefused):
+    """The state directory is a copy of another node's (rule R3)."""
+
+
+class IdentityTaken(MachineError):
+    """Another process with this node's key is alive (rule R3)."""
+
+    exit_code = 3
+
+
+class DiskFull(MachineError):
+    """The disk has no room for a transaction; nothing of it was written, and it may be tried again."""
+
+    retry = True
 
 
 class DiskFailed(MachineError):

@@ -48,6 +48,7 @@ class Coordinator:
         self._settings = settings
         self._answer = answer
         self.now = 0.0
+        self._began_at = 0.0
         self._noticed_at = 0.0
         self._reconcile_until = 0.0
         self._awaited: set[str] = set()
@@ -63,6 +64,7 @@ class Coordinator:
         self._replication.lead()
         self._awaited = {peer.id for peer in self._membership.reachable()}
         self._awaited_workers = set(self._edge.workers)
+        self._began_at = self.now
         self._reconcile_until = self.now + self._settings.reconcile_timeout_s
         self._asked_at.clear()
         self._deferred.clear()
@@ -146,7 +148,7 @@ class Coordinator:
 
     def _tick_broker(self) -> None:
         self._broker.tick(self.now)
-        consumers = self._dispatcher.consumers_changed()
+        consumers = self._dispatcher.consumers_changed(self.now - self._began_at)
         if consumers is not None:
             self._edge.consumed = frozenset(consumers.queues)
             for peer in self._membership.reachable():

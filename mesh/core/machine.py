@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,13 @@ from mesh.core.broker.dispatch import Dispatcher
 from mesh.core.cluster.channels import Arrival
 from mesh.core.cluster.election import Election
 from mesh.core.cluster.membership import Membership, Peer
+from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
 from mesh.core.coordinator import Coordinator
 from mesh.core.edge.sessions import Edge
 from mesh.core.effects import Batch, Identity, Restored, Sends
-from mesh.core.report import status_report
+from mesh.core.questions import answer
 from mesh.core.states import Role
 from mesh.core.turn import Turn
 from mesh.wire.entries import Member
@@ -62,7 +64,7 @@ class Machine:
 
     def __init__(self, me: Identity, settings: Settings, restored: Restored) -> None:
         self.me = me
-        self.settings = settings
+        self.settings = settings = dataclasses.replace(settings)  # mesh-wide settings change it in place
         self.turn = Turn()
         self.replica = Replica(self.turn, me.id, me.bulk_journal, me.shared_journal)
         self.replica.restore(restored)
@@ -79,7 +81,8 @@ class Machine:
             is_complete=self.replication.is_complete,
         )
         self.election.restore(restored.term, restored.voted_for)
-        self.broker = Broker(me, self.replica, self.membership, self.replication, settings, self._post)
+        self.policies = Policies(self.replica, settings)
+        self.broker = Broker(me, self.replica, self.membership, self.replication, self.policies, settings, self._post)
         self.dispatcher = Dispatcher(self.broker, self.replication, settings, self._post)
         self.edge = Edge(
             me,
@@ -90,7 +93,7 @@ class Machine:
             settings,
             to_coordinator=self._to_coordinator,
             coordinator=lambda: (self.election.coordinator, self.election.term),
-            local_answer=lambda what, argument: status_report(self) if what == "status" else b"null",
+            local_answer=self._answer_alone,
         )
         self.reign = Coordinator(
             self.election,
@@ -154,6 +157,7 @@ class Machine:
             self._started = True
             self.election.started_at = now
             self.membership.load()
+            self.policies.load()
             self.membership.announce_me(self.wall_ms)
         elif gap_s > self.settings.heartbeat_timeout_s / 2:
             self.election.woke_up(gap_s)
@@ -362,6 +366,7 @@ class Machine:
     # -- following --------------------
 
     def _on_reign(self, sender: str, message: Reign) -> None:
+        self.membership.peers[sender].hears_me = True  # it asks only those that it hears
         if self.election.coordinator == sender and self.election.term == message.term and not self.election.is_coordinator:
             self._follow()
         else:
@@ -417,9 +422,14 @@ class Machine:
 
     def _answer(self, sender: str, message: PeerMessage) -> None:
         if isinstance(message, Query):
-            body = status_report(self) if message.what == "status" else b""
-            error = "" if body else f"unknown question {message.what!r}"
-            self._post(sender, Answer(message.number, body or b"null", error), False)
+            body, error = answer(self, message.what, message.argument)
+            self._post(sender, Answer(message.number, body, error), True)
+
+    def _answer_alone(self, what: str, argument: str) -> tuple[bytes, str]:
+        """Without a coordinator this node can say what it knows, and do nothing."""
+        if what in ("status", "config"):
+            return answer(self, what, argument)
+        return b"null", "no-coordinator: the mesh has no coordinator right now; try again in a moment"
 
     def _on_edge_message(self, sender: str, message: PeerMessage) -> None:
         if sender == self.election.coordinator:

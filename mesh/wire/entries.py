@@ -49,6 +49,17 @@ class Failure(msgspec.Struct, array_like=True, gc=False):
     traceback: str = ""
 
 
+class Attempt(msgspec.Struct, array_like=True, gc=False):
+    """One delivery of a message that did not end it."""
+
+    node: str
+    worker: str
+    started_ms: int
+    ended_ms: int
+    how: str
+    """Why it did not end the task, for people."""
+
+
 class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
     """A task to run. ``body`` is opaque to nodes: only the worker decodes it."""
 
@@ -60,6 +71,10 @@ class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
     """Deliveries that were started and lost before this one."""
     eta_ms: int = 0
     """Not before this wall-clock instant (milliseconds since 1970), 0 for at once."""
+    max_deliveries: int = 0
+    """The task's own limit of deliveries, 0 for the queue's or the mesh's."""
+    history: list[Attempt] = []
+    """The deliveries that were lost, oldest first."""
 
 
 class Result(msgspec.Struct, array_like=True, tag=2, gc=False):
@@ -98,6 +113,26 @@ class Member(msgspec.Struct, array_like=True, tag=3):
     pid: int = 0
 
 
-Entry = Message | Result | Member
+class Setting(msgspec.Struct, array_like=True, tag=4):
+    """A setting of the whole mesh. The value for one ``key`` with the highest (term, revision, dot) stands (R22)."""
+
+    key: str
+    """A mesh-wide setting of mesh/config.py, or ``queue:NAME:SETTING``."""
+    value: str
+    """Empty: back to the default."""
+    term: int = 0
+    revision: int = 0
+
+
+class DeadLetter(msgspec.Struct, array_like=True, tag=5):
+    """A message that was delivered too often without ending; kept until somebody decides about it."""
+
+    message: Message
+    reason: str
+    at_ms: int = 0
+    """Wall clock of the coordinator that gave up."""
+
+
+Entry = Message | Result | Member | Setting | DeadLetter
 Dot = tuple[bytes, int]
 """(journal, sequence): the identity of an entry."""

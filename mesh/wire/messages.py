@@ -318,6 +318,8 @@ class Refused(msgspec.Struct, array_like=True, tag=42):
 class Submit(msgspec.Struct, array_like=True, tag=43):
     number: int
     messages: list[Message]
+    deadline_ms: int = 0
+    """How long the sender waits for the confirm; matters with durability="safe" (R6). 0 for no deadline."""
 
 
 class Confirm(msgspec.Struct, array_like=True, tag=44):

@@ -6,15 +6,17 @@ import heapq
 from collections.abc import Callable
 
 from mesh.config import Settings
+from mesh.core.broker.dead_letters import DeadLetters
 from mesh.core.broker.queues import Queue, Record
 from mesh.core.broker.results import Results
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.replication import Replication
 from mesh.core.effects import Identity
 from mesh.core.states import RecordEvent, RecordState
-from mesh.wire.entries import Entry, Failure, Message, Result, Status
+from mesh.wire.entries import Attempt, DeadLetter, Entry, Failure, Message, Result, Status
 from mesh.wire.messages import Offer, Outcome, OutcomeKind, Outcomes, OutcomesKept, PeerMessage, Watch
 from mesh.wire.messages import Results as ResultsMessage
 
@@ -30,12 +32,20 @@ class Broker:
     """Who runs what."""
 
     def __init__(
-        self, me: Identity, replica: Replica, membership: Membership, replication: Replication, settings: Settings, post: Post
+        self,
+        me: Identity,
+        replica: Replica,
+        membership: Membership,
+        replication: Replication,
+        policies: Policies,
+        settings: Settings,
+        post: Post,
     ) -> None:
         self._me = me
         self._replica = replica
         self._membership = membership
         self._replication = replication
+        self._policies = policies
         self._settings = settings
         self._post = post
         self.active = False
@@ -46,6 +56,7 @@ class Broker:
         self.records: dict[str, Record] = {}
         self.workers: dict[str, WorkerState] = {}
         self.results = self._new_results()
+        self.dead_letters = DeadLetters()
         self.watchers: dict[str, set[str]] = {}
         self.redelivered = 0
         self.finished = 0
@@ -66,13 +77,13 @@ class Broker:
         self.active = True
         entries = [(journal, sequence, entry) for journal in self._replica.journals.values() for sequence, entry in journal.live.items()]
         for journal, sequence, entry in entries:
-            if isinstance(entry, Result):
+            if isinstance(entry, Result | DeadLetter):
                 self._on_added(journal, sequence, entry)
         # UUIDv7 ids sort by time of submission: the best order there is after a takeover (R29)
-        messages = [item for item in entries if isinstance(item[2], Message)]
-        for journal, sequence, entry in sorted(messages, key=lambda item: (item[2].id, item[1])):
+        messages = [(journal, sequence, entry) for journal, sequence, entry in entries if isinstance(entry, Message)]
+        for journal, sequence, message in sorted(messages, key=lambda item: (item[2].id, item[1])):
             if sequence in journal.live:
-                self._on_added(journal, sequence, entry)
+                self._on_added(journal, sequence, message)
         self._restore_leases(now)
         self.dirty = True
 
@@ -102,6 +113,7 @@ class Broker:
         }
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, {}
         self.results = self._new_results()
+        self.dead_letters = DeadLetters()
         self._delayed = []
 
     # -- entries come and go --------------------
@@ -118,6 +130,8 @@ class Broker:
                 self._replica.settle(record.journal, record.sequence)
             if entry.id in self.watchers:
                 self._push_result(self._me.id, entry)
+        elif isinstance(entry, DeadLetter):
+            self.dead_letters.add(entry, journal, sequence)
 
     def _enqueue(self, journal: Journal, sequence: int, message: Message) -> None:
         id = message.id
@@ -170,6 +184,8 @@ class Broker:
             return
         if isinstance(entry, Result):
             self.results.lost(journal, sequence, entry.id)
+        elif isinstance(entry, DeadLetter):
+            self.dead_letters.lost(journal, sequence, entry)
         elif isinstance(entry, Message):
             record = self.records.get(entry.id)
             if record is not None and record.journal is journal and record.sequence == sequence:
@@ -217,6 +233,7 @@ class Broker:
         record.move(RecordEvent.DELIVERED)
         queue.leased += 1
         record.worker = worker.id
+        record.delivered_ms = self.wall_ms
         worker.leases[record.message.id] = record
 
     def _give_back(self, record: Record) -> None:
@@ -231,23 +248,49 @@ class Broker:
         queue.push_back(record)
         self.dirty = True
 
-    def _lose(self, record: Record) -> None:
+    def _lose(self, record: Record, how: str) -> None:
         """The worker died with it: count the attempt durably by writing the message anew, or give up (R24)."""
         message = record.message
-        attempts = message.attempts + 1
+        worker = self.workers.get(record.worker)
         self.redelivered += 1
-        if attempts >= self._settings.max_deliveries:
-            text = f"its worker was lost {attempts} times; the limit is max_deliveries = {self._settings.max_deliveries}"
-            worker = self.workers.get(record.worker)
+        node = self._membership.name_of(worker.node) if worker is not None else ""
+        name = (worker.name or worker.id) if worker is not None else record.worker
+        attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
+        again = self._again(message, [*message.history, attempt])
+        limit = message.max_deliveries or self._policies.for_queue(message.queue, "max_deliveries")
+        if again.attempts >= limit:
+            text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
+            self._replica.write(DeadLetter(again, text, self.wall_ms))
             self._finish(record, int(Status.FAILURE), b"", Failure(EXHAUSTED, text), worker)
             return
         self._original_order = record.order
         self._remove(record)
         self._replica.settle(record.journal, record.sequence)
-        self._replica.write(Message(message.id, message.queue, message.task, message.body, attempts=attempts, eta_ms=message.eta_ms))
+        self._replica.write(again)
         self._original_order = None
         if record.journal.owner != self._me.id:  # the new entry is ours: remember whose clients wait
             self._wait_for(message.id, record.journal.owner)
+
+    @staticmethod
+    def _again(message: Message, history: list[Attempt]) -> Message:
+        return Message(
+            message.id,
+            message.queue,
+            message.task,
+            message.body,
+            attempts=len(history),
+            eta_ms=message.eta_ms,
+            max_deliveries=message.max_deliveries,
+            history=history,
+        )
+
+    def revive(self, letter: DeadLetter) -> None:
+        """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""
+        known = self.dead_letters.get(letter.message.id)
+        if known is not None:
+            self.results.forget(letter.message.id)
+            self._replica.settle(known[0], known[1])
+            self._replica.write(self._again(letter.message, []))
 
     def _finish(self, record: Record, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None) -> None:
         """One transaction: settle the message, write its result."""
@@ -324,17 +367,17 @@ class Broker:
             if outcome.kind == OutcomeKind.RETURNED:
                 self._give_back(record)
             else:
-                self._lose(record)
+                self._lose(record, "the slot that ran it died")
 
     def on_worker_gone(self, node: str, worker_id: str) -> None:
         """A node lost a worker, or it left; void unless it has attached elsewhere since."""
         worker = self.workers.get(worker_id)
         if worker is not None and worker.node == node:
-            self._drop_worker(worker)
+            self._drop_worker(worker, "its worker was gone")
 
-    def _drop_worker(self, worker: WorkerState) -> None:
+    def _drop_worker(self, worker: WorkerState, how: str) -> None:
         for record in reversed(list(worker.leases.values())):  # the youngest first: each then goes to the front of its lane
-            self._lose(record)
+            self._lose(record, how)
         self.workers.pop(worker.id, None)
         self.dirty = True
 
@@ -401,7 +444,7 @@ class Broker:
             sure = self._membership.gone_for_sure(worker.node) or self._membership.is_reachable(worker.node)
             grace_s = self._settings.orphan_grace_s if sure else self._settings.takeover_patience_s
             if now - worker.orphaned_at >= grace_s:
-                self._drop_worker(worker)
+                self._drop_worker(worker, "its worker did not come back after its node was lost")
         self.results.expire(self.wall_ms)
 
 

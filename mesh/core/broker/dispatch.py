@@ -8,6 +8,9 @@ from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.replication import Replication
 from mesh.wire.messages import Consumers, Deliver, Delivery, Notice
 
+CONSUMERS_GRACE_S = 2.0
+"""A reign younger than this does not warn publishers that nobody consumes."""
+
 
 class Dispatcher:
     """Hands due, runnable messages to workers, and tells about those that nobody can run."""
@@ -55,6 +58,7 @@ class Dispatcher:
             for record in queue.take(worker.tasks, limit - len(deliveries)):
                 message = record.message
                 record.worker = worker.id
+                record.delivered_ms = self._broker.wall_ms
                 worker.leases[message.id] = record
                 size += len(message.body) + 100
                 if size > self._settings.max_frame_bytes // 2 and deliveries:
@@ -96,10 +100,10 @@ class Dispatcher:
                         text = f"queue {queue.name!r} holds task {task!r}, which no worker on it has; it waits for one that does"
                         self._post(worker.node, Notice(worker.id, text), False)
 
-    def consumers_changed(self) -> Consumers | None:
-        """The consumed queues, when they are not what was told last."""
+    def consumers_changed(self, reigning_s: float) -> Consumers | None:
+        """The consumed queues, when they are not what was told last. That there are none is not said while workers may be on their way."""
         consumed = {name for worker in self._broker.workers.values() if worker.capacity for name in worker.queues}
-        if consumed == self.consumed:
+        if consumed == self.consumed or (not consumed and reigning_s < CONSUMERS_GRACE_S):
             return None
         self.consumed = consumed
         return Consumers(sorted(consumed))

@@ -14,7 +14,7 @@ from mesh.wire.entries import Message
 class Record:
     """A live message and what the coordinator does with it."""
 
-    __slots__ = ("journal", "message", "order", "sequence", "state", "worker")
+    __slots__ = ("delivered_ms", "journal", "message", "order", "sequence", "state", "worker")
 
     def __init__(self, message: Message, journal: Journal, sequence: int, order: int) -> None:
         self.message = message
@@ -23,6 +23,8 @@ class Record:
         self.order = order
         """Arrival at this coordinator: the order within a queue."""
         self.state = RecordState.READY
+        self.delivered_ms = 0
+        """Wall clock when the last delivery left."""
         self.worker = ""
         """The worker that holds the lease while LEASED."""
 

@@ -58,6 +58,7 @@ class Election:
         self._votes: set[str] = set()
         self._round_began_at = 0.0
         self._leaderless_since: float | None = None
+        self._woke_at = 0.0
         self._asleep_until = 0.0
         self._sleep_penalty_s = SLEEP_PENALTY_S
 
@@ -108,6 +109,7 @@ class Election:
 
     def woke_up(self, gap_s: float) -> None:
         """The process was not running for a while: step down, say so, and prove oneself anew (R12, R14)."""
+        self._woke_at = self.now
         if len(self._membership.admitted()) > 1 and self.role != Role.FOLLOWER:
             self.yield_()
         if gap_s > self._settings.heartbeat_timeout_s:
@@ -121,7 +123,7 @@ class Election:
         if self._leaderless_since is None or self._me.never_coordinate or self.leaving:
             return False
         timeout_s = self._settings.heartbeat_timeout_s
-        if self.now - self.started_at < timeout_s and not self._membership.has_authority_now():
+        if self.now - max(self.started_at, self._woke_at) < timeout_s and not self._membership.has_authority_now():
             return False  # peers may be about to answer: a node that sees nobody is not a mesh of one
         return self.now - self._leaderless_since >= self._rank() * STAGGER_S
 

@@ -13,7 +13,7 @@ from mesh.core.cluster.streams import Stream, Waits
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
-from mesh.wire.entries import Entry, Member, Scope
+from mesh.wire.entries import Entry, Message, Scope
 from mesh.wire.messages import Reign, Release, Replicate, Replicated, Report, Welcome
 
 
@@ -66,7 +66,7 @@ class Replication:
                 stream.changed(journal)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
-        if self.soft_leases and not isinstance(entry, Member):
+        if self.soft_leases and isinstance(entry, Message):
             self.soft_leases.pop(entry.id, None)
         for stream in self.streams.values():
             if stream.peer == self._source:
@@ -295,7 +295,11 @@ class Replication:
             self._short_since = None
         elif self._short_since is None:
             self._short_since = now
-        short = self._short_since is not None and now - self._short_since >= self._settings.short_copies_after_s
+        short = (
+            self._settings.durability != "safe"
+            and self._short_since is not None
+            and now - self._short_since >= self._settings.short_copies_after_s
+        )
         marks = [stream.idle_mark(self._turn.mark) for stream in counting]
         self.waits.release(self._turn.durable_mark, marks, needed, short=short)
 

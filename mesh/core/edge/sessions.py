@@ -72,7 +72,7 @@ class Edge:
         *,
         to_coordinator: Callable[[PeerMessage], bool],
         coordinator: Callable[[], tuple[str, int]],
-        local_answer: Callable[[str, str], bytes],
+        local_answer: Callable[[str, str], tuple[bytes, str]],
     ) -> None:
         self._me = me
         self._replica = replica
@@ -92,6 +92,8 @@ class Edge:
         self.consumed: frozenset[str] | None = None
         """Queues with a live consumer, as the coordinator told; None before it has."""
         self.unconfirmed_bytes = 0
+        self._deadlines: list[tuple[float, bytes, int, list[bool]]] = []
+        """(when, session, number, answered) of submits that durability="safe" may keep waiting too long (R6)."""
         self.refused = 0
         self._questions: dict[int, tuple[bytes, int]] = {}
         self._question_number = 0
@@ -161,10 +163,15 @@ class Edge:
         if self.consumed is not None:
             warnings = sorted({message.queue for message in submit.messages} - self.consumed)
         self.unconfirmed_bytes += size
+        answered = [False]
+        if submit.deadline_ms and self._settings.durability == "safe":
+            self._deadlines.append((self.now + submit.deadline_ms / 1000, id, submit.number, answered))
 
         def confirm(copies: int) -> None:
             self.unconfirmed_bytes -= size
-            self._turn.to_session(id, Confirm(submit.number, copies, "", warnings))
+            if not answered[0]:
+                answered[0] = True
+                self._turn.to_session(id, Confirm(submit.number, copies, "", warnings))
 
         self._replication.when_copied(confirm)
 
@@ -213,7 +220,7 @@ class Edge:
         number = self._question_number
         self._questions[number] = (session.id, query.number)
         if not self._to_coordinator(Query(number, query.what, query.argument)):
-            self.on_answer(Answer(number, self._local_answer(query.what, query.argument)))
+            self.on_answer(Answer(number, *self._local_answer(query.what, query.argument)), False)
 
     # -- from the coordinator --------------------
 
@@ -226,7 +233,7 @@ class Edge:
         elif isinstance(message, Results):
             self._on_results(message, after_commit)
         elif isinstance(message, Answer):
-            self.on_answer(message)
+            self.on_answer(message, after_commit)
 
     def _on_results(self, message: Results, after_commit: bool) -> None:
         send = self._turn.to_session_after_commit if after_commit else self._turn.to_session
@@ -251,12 +258,13 @@ class Edge:
             if session in self.sessions:
                 send(session, results)
 
-    def on_answer(self, answer: Answer) -> None:
+    def on_answer(self, answer: Answer, after_commit: bool) -> None:
         """The answer to a question that this edge has passed on."""
+        send = self._turn.to_session_after_commit if after_commit else self._turn.to_session
         asker = self._questions.pop(answer.number, None)
         if asker is not None:
             session, number = asker
-            self._turn.to_session(session, Answer(number, answer.body, answer.error))
+            send(session, Answer(number, answer.body, answer.error))
 
     def coordinator_changed(self) -> None:
         """Another coordinator reigns: workers repeat what they hold; it is told what clients wait for."""
@@ -286,8 +294,19 @@ class Edge:
             limit_s = self._settings.worker_timeout_s if session.kind == "worker" else self._settings.session_timeout_s
             if self.now - session.heard_at > limit_s:
                 self.close(session.id)
+        if self._deadlines:
+            self._answer_overdue()
         if len(self.outstanding) > 1_000:
             self._forget_waits_of_gone_sessions()
+
+    def _answer_overdue(self) -> None:
+        """Say that messages are kept but lack copies: they will run, and the publisher must not take them for safe."""
+        for when, session, number, answered in self._deadlines:
+            if self.now >= when and not answered[0]:
+                answered[0] = True
+                error = "not-enough-copies: accepted and kept here, but fewer disks than `copies` hold it; durability is safe"
+                self._turn.to_session(session, Confirm(number, 1, error))
+        self._deadlines = [waiting for waiting in self._deadlines if not waiting[3][0]]
 
     def _forget_waits_of_gone_sessions(self) -> None:
         live = self.sessions

@@ -1,0 +1,57 @@
+"""Messages that were delivered too often without ending: kept, with the history of their attempts, until somebody decides (R24)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.core.cluster.replica import Journal
+from mesh.wire.entries import DeadLetter
+
+
+class DeadLetters:
+    """The dead letters of all queues, by task id."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, tuple[Journal, int, DeadLetter]] = {}
+
+    def add(self, letter: DeadLetter, journal: Journal, sequence: int) -> None:
+        """Keep a dead letter; a later one for the same id replaces it."""
+        self._by_id[letter.message.id] = (journal, sequence, letter)
+
+    def lost(self, journal: Journal, sequence: int, letter: DeadLetter) -> None:
+        """The entry was settled."""
+        known = self._by_id.get(letter.message.id)
+        if known is not None and known[0] is journal and known[1] == sequence:
+            del self._by_id[letter.message.id]
+
+    def get(self, id: str) -> tuple[Journal, int, DeadLetter] | None:
+        """A dead letter with its dot, or None."""
+        return self._by_id.get(id)
+
+    def of_queue(self, queue: str) -> list[DeadLetter]:
+        """The dead letters of one queue, oldest first."""
+        letters = [letter for _, _, letter in self._by_id.values() if letter.message.queue == queue]
+        return sorted(letters, key=lambda letter: (letter.at_ms, letter.message.id))
+
+    def count(self, queue: str) -> int:
+        """How many dead letters a queue has."""
+        return sum(letter.message.queue == queue for _, _, letter in self._by_id.values())
+
+    def queues(self) -> set[str]:
+        """Names of queues that have dead letters."""
+        return {letter.message.queue for _, _, letter in self._by_id.values()}
+
+
+def as_row(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter as ``mesh queue dead-letters --json`` shows it."""
+    message = letter.message
+    return {
+        "id": message.id,
+        "task": message.task,
+        "queue": message.queue,
+        "reason": letter.reason,
+        "at_ms": letter.at_ms,
+        "attempts": [
+            {"node": a.node, "worker": a.worker, "started_ms": a.started_ms, "ended_ms": a.ended_ms, "how": a.how} for a in message.history
+        ],
+    }

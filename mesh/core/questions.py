@@ -1,0 +1,72 @@
+"""What attached programs may ask the mesh, and what they may have it do: one function for each ``Query.what``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mesh.core.broker.dead_letters import as_row
+from mesh.core.report import status_report
+from mesh.errors import InvalidSetting, MeshError, NotFound
+
+if TYPE_CHECKING:
+    from mesh.core.machine import Machine
+
+_encode = msgspec.json.Encoder().encode
+
+
+def answer(machine: Machine, what: str, argument: str) -> tuple[bytes, str]:
+    """(JSON, error) for a question; the error is ``code: text`` as in docs/protocol.md, and the JSON is null then."""
+    question = QUESTIONS.get(what)
+    if question is None:
+        return b"null", f"unknown: this mesh does not know the question {what!r}; is its version older than yours?"
+    try:
+        return question(machine, argument), ""
+    except InvalidSetting as error:
+        return b"null", f"invalid: {error}"
+    except NotFound as error:
+        return b"null", f"not-found: {error}"
+    except MeshError as error:
+        return b"null", f"failed: {error}"
+
+
+def _config(machine: Machine, argument: str) -> bytes:
+    """All mesh-wide settings."""
+    return _encode(machine.policies.report())
+
+
+def _config_set(machine: Machine, argument: str) -> bytes:
+    """``KEY=VALUE``; an empty value goes back to the default. Answers the setting's row."""
+    key, _, value = argument.partition("=")
+    machine.policies.set(key, value, machine.election.term)
+    row: dict[str, Any] = machine.policies.report().get(key, {"value": None})
+    return _encode({key: row})
+
+
+def _dead_letters(machine: Machine, argument: str) -> bytes:
+    """The dead letters of a queue."""
+    return _encode([as_row(letter) for letter in machine.broker.dead_letters.of_queue(argument)])
+
+
+def _requeue(machine: Machine, argument: str) -> bytes:
+    """``QUEUE`` for all its dead letters, or ``QUEUE=ID`` for one; answers the ids that are live again."""
+    queue, _, id = argument.partition("=")
+    letters = machine.broker.dead_letters.of_queue(queue)
+    if id:
+        letters = [letter for letter in letters if letter.message.id == id]
+        if not letters:
+            raise NotFound(f"the queue {queue!r} has no dead letter {id}; mesh queue dead-letters {queue} lists them")
+    for letter in letters:
+        machine.broker.revive(letter)
+    return _encode([letter.message.id for letter in letters])
+
+
+QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
+    "status": lambda machine, argument: status_report(machine),
+    "config": _config,
+    "config-set": _config_set,
+    "dead-letters": _dead_letters,
+    "requeue": _requeue,
+}
