@@ -51,6 +51,7 @@ class Node:
         self.vanished = False
         """The host does not answer at all; otherwise it refuses connections while no process runs."""
         self.paused = False
+        self.backlog: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self.skew_s = 0.0
 
     @property
@@ -230,18 +231,15 @@ class Cluster:
         return self.now - began
 
     def pause(self, name: str, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after a while: the socket's backlog is read before anything else."""
+        """SIGSTOP, and SIGCONT after a while: what came meanwhile is read then."""
         node = self.nodes[name]
         node.paused = True
-        for other in self.running():
-            if other is not node:
-                self.hold(other.name, name)
         self.run(seconds)
         node.paused = False
-        self.turn(node, lambda: None)
-        for other in self.running():
-            if (other.name, name) in self.held:
-                self._queue.extendleft(reversed(self.held.pop((other.name, name))))
+        backlog, node.backlog = node.backlog, []
+        for action, arguments in backlog:
+            self.turn(node, action, *arguments)
+        self.turn(node, node.machine.tick)
         self.calm()
 
     def _tick(self) -> None:
@@ -282,6 +280,9 @@ class Cluster:
 
     def turn(self, node: Node, action: Callable[..., object], *arguments: Any) -> None:
         """One turn of a node's loop around one event."""
+        if node.paused:
+            node.backlog.append((action, arguments))
+            return
         machine = node.machine
         machine.at(self.now, WALL_S + self.now + node.skew_s)
         action(*arguments)

@@ -1,0 +1,283 @@
+"""From being elected to stepping down: reconcile, then dispatch with authority only (R9, R10, R16)."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh.core.states import Role
+from mesh.wire.messages import Answer, Consumers, Deliver, Query, Report
+from tests.unit.core.cluster import Cluster, Node
+
+
+def settled(names: str = "abc", **settings: object) -> Cluster:
+    """A mesh at rest: the first node coordinates."""
+    cluster = Cluster(names[0], **settings)
+    cluster.start(*names[1:])
+    cluster.until(cluster.agreed)
+    assert cluster.coordinator == names[0]
+    return cluster
+
+
+def hold_while_reconciling(cluster: Cluster, name: str, sender: str) -> None:
+    """What ``sender`` says to ``name`` stops as soon as that one is elected."""
+
+    def on_turn(node: Node) -> None:
+        if node.name == name and node.machine.election.role is Role.RECONCILING:
+            cluster.hold(sender, name)
+            cluster.on_turn = lambda node: None
+
+    cluster.on_turn = on_turn
+
+
+# -- the start of a reign --------------------
+
+
+def test_r9_nothing_is_dispatched_before_every_reachable_member_has_reported() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("b"), cluster.client("c")
+    cluster.crash("a")
+    client.submit("t1")
+    hold_while_reconciling(cluster, "b", "c")
+    cluster.run(0.6)
+    assert cluster["b"].election.role is Role.RECONCILING
+    assert not worker.held
+    cluster.release("c", "b")
+    cluster.run(0.05)
+    assert cluster["b"].election.role is Role.REIGNING
+    assert worker.held
+
+
+def test_r9_a_member_that_does_not_report_is_waited_for_until_it_is_lost() -> None:
+    cluster = settled()
+    cluster.crash("a")
+    hold_while_reconciling(cluster, "b", "c")
+    assert cluster.until(lambda: cluster.coordinator == "b", 3.0) <= cluster.settings.reconcile_timeout_s
+
+
+def test_r9_a_member_that_answers_but_never_reports_is_waited_for_two_seconds() -> None:
+    cluster = settled()
+    cluster.crash("a")
+    for _ in range(50):
+        cluster.drop_next("c", "b", Report)
+    waited_s = cluster.until(lambda: cluster.coordinator == "b", 4.0)
+    assert cluster.settings.reconcile_timeout_s <= waited_s <= cluster.settings.reconcile_timeout_s + 0.2
+
+
+def test_r9_what_workers_say_while_the_new_coordinator_reconciles_counts() -> None:
+    """Coordinator and deputy are both gone: nobody but the worker knows what runs."""
+    cluster = settled()
+    worker, other = cluster.worker("c"), cluster.worker("c")
+    client = cluster.client("c")
+    client.submit("t1", "t2")
+    cluster.crash("a")
+    cluster.crash("b")
+    cluster.until(lambda: cluster.coordinator == "c")
+    cluster.run(12)
+    assert [len(worker.deliveries), len(other.deliveries)] == [1, 1]
+
+
+def test_r9_a_delivery_that_never_arrived_is_given_again_by_the_next_coordinator() -> None:
+    """The deputy knows the lease; the worker, asked, does not hold it."""
+    cluster = settled()
+    worker, client = cluster.worker("c"), cluster.client("c")
+    cluster.cut("a", "c", one_way=True)
+    client.submit("t1")
+    assert not worker.held
+    assert cluster["b"].replication.soft_leases.keys() == {"t1"}
+    cluster.crash("a")
+    cluster.until(lambda: worker.held, 3.0)
+    assert worker.deliveries[0].attempt == 1
+
+
+def test_what_runs_is_not_delivered_again_by_the_next_coordinator() -> None:
+    cluster = settled()
+    workers = [cluster.worker(name) for name in "bc"]
+    client = cluster.client("c")
+    client.submit("t1", "t2", "t3")
+    cluster.crash("a")
+    cluster.until(cluster.agreed)
+    cluster.run(15)
+    assert sorted(delivery.id for worker in workers for delivery in worker.deliveries) == ["t1", "t2"]
+
+
+def test_a_worker_whose_node_died_keeps_its_lease_when_it_attaches_elsewhere_in_time() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("a"), cluster.client("c")
+    client.submit("t1")
+    cluster.crash("a")
+    cluster.until(cluster.agreed)
+    worker.attach("b")
+    cluster.run(15)
+    assert len(worker.deliveries) == 1
+    worker.finish("t1")
+    cluster.run(0.1)
+    assert client.results().keys() == {"t1"}
+
+
+def test_a_worker_that_died_with_its_node_loses_its_leases_after_a_grace() -> None:
+    cluster = settled()
+    lost, client = cluster.worker("a"), cluster.client("c")
+    client.submit("t1")
+    cluster.crash("a")
+    lost.silent = True
+    worker = cluster.worker("b")
+    waited_s = cluster.until(lambda: worker.held, 6.0)
+    assert cluster.settings.orphan_grace_s - 0.1 <= waited_s <= cluster.settings.orphan_grace_s + 1
+    assert worker.deliveries[0].attempt == 2
+
+
+# -- authority --------------------
+
+
+def test_r10_a_majority_is_authority() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("b"), cluster.client("b")
+    cluster.crash("c", vanish=True)
+    cluster.run(2)
+    client.submit("t1")
+    assert worker.held
+
+
+def test_r10_proof_that_the_missing_are_gone_is_authority() -> None:
+    cluster = settled("ab")
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.crash("b")
+    client.submit("t1")
+    assert worker.held
+
+
+def test_r10_a_silent_peer_is_no_proof_and_patience_runs_out() -> None:
+    cluster = settled("ab")
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.crash("b", vanish=True)
+    cluster.run(1)
+    client.submit("t1")
+    waited_s = cluster.until(lambda: worker.held, 12.0)
+    patience_s = cluster.settings.takeover_patience_s
+    assert patience_s - 0.5 <= waited_s <= patience_s
+
+
+def test_r10_a_cut_that_heals_in_time_runs_nothing_twice() -> None:
+    cluster = settled("ab")
+    here, there = cluster.worker("a"), cluster.worker("b")
+    client = cluster.client("a")
+    client.submit("t1", "t2")
+    assert here.held
+    assert there.held
+    cluster.cut("a", "b")
+    cluster.run(9)
+    cluster.heal()
+    cluster.until(cluster.agreed)
+    cluster.run(15)
+    assert (len(here.deliveries), len(there.deliveries)) == (1, 1)
+
+
+def test_r10_the_old_coordinator_stops_before_a_new_one_starts() -> None:
+    """At no instant do both sides of a split dispatch, until patience has run out on one."""
+    cluster = settled()
+    cluster.split("a", "bc")
+    for _ in range(round(9 / 0.05)):
+        cluster.run(0.05)
+        dispatching = [
+            node.name for node in cluster.running() if node.machine.election.role is Role.REIGNING and node.machine.reign.has_authority()
+        ]
+        assert len(dispatching) <= 1
+    assert dispatching == ["b"]
+
+
+def test_r10_authority_that_comes_back_starts_patience_anew() -> None:
+    cluster = settled("ab")
+    worker, client = cluster.worker("a"), cluster.client("a")
+    for _ in range(3):
+        cluster.cut("a", "b")
+        cluster.run(6)
+        cluster.heal()
+        cluster.until(cluster.agreed)
+        cluster.run(0.5)
+    coordinator = cluster.coordinator
+    cluster.cut("a", "b")
+    cluster.run(1)
+    assert not cluster[coordinator].reign.has_authority()
+    client.submit("t1")
+    cluster.run(8)
+    assert not worker.held
+
+
+def test_accepting_and_confirming_goes_on_without_authority() -> None:
+    cluster = settled("ab")
+    client = cluster.client("b")
+    cluster.crash("a", vanish=True)
+    cluster.run(3)
+    number = client.submit("t1")
+    assert client.copies(number) == 1
+
+
+# -- splits --------------------
+
+
+@pytest.mark.parametrize("finish_on", ["majority", "minority"])
+def test_r16_done_anywhere_is_done_everywhere(finish_on: str) -> None:
+    """Both sides of a long split ran the same message; the first to finish is the one that counts, and nothing runs after."""
+    cluster = settled()
+    here, client = cluster.worker("a"), cluster.client("c")
+    client.submit("t1")
+    assert here.held
+    cluster.split("a", "bc")
+    there = cluster.worker("c")
+    cluster.until(lambda: there.held, 20.0)
+    (there if finish_on == "majority" else here).finish("t1")
+    cluster.run(0.5)
+    cluster.heal()
+    cluster.until(cluster.agreed)
+    cluster.run(1)
+    late = here if finish_on == "majority" else there
+    late.finish("t1")
+    cluster.run(15)
+    assert (len(here.deliveries), len(there.deliveries)) == (1, 1)
+    assert late.outbox == {}
+    assert client.results().keys() == {"t1"}
+    held = [node.live().keys() & {"message:t1"} for node in cluster.running()]
+    assert held == [set(), set(), set()]
+
+
+def test_messages_accepted_while_nobody_reigned_are_dispatched_by_the_next_coordinator() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("b"), cluster.client("c")
+    cluster.crash("a", vanish=True)
+    client.submit("t1")
+    cluster.until(lambda: worker.held, 3.0)
+
+
+# -- consumers --------------------
+
+
+def test_every_node_learns_which_queues_have_a_worker() -> None:
+    cluster = settled()
+    cluster.worker("b", queues=["q", "r"])
+    cluster.run(0.1)
+    assert {name: cluster[name].edge.consumed for name in "abc"} == dict.fromkeys("abc", frozenset({"q", "r"}))
+    cluster.start("d")
+    cluster.until(lambda: cluster["d"].edge.consumed == frozenset({"q", "r"}))
+    assert len(cluster.messages(Consumers, "a", "b")) <= 4
+
+
+def test_a_query_that_the_coordinator_does_not_know_is_answered_with_an_error() -> None:
+    cluster = settled()
+    client = cluster.client("c")
+    client.send(Query(5, "weather"))
+    cluster.calm()
+    answer = client.got(Answer)[0]
+    assert (answer.number, answer.body) == (5, b"null")
+    assert "'weather'" in answer.error
+
+
+def test_a_deposed_coordinator_hands_out_nothing() -> None:
+    cluster = settled()
+    cluster.worker("b")
+    client = cluster.client("a")
+    cluster.split("a", "bc")
+    cluster.run(1.5)
+    before = len(cluster.messages(Deliver, "a"))
+    client.submit("t1")
+    cluster.run(3)
+    assert len(cluster.messages(Deliver, "a")) == before
