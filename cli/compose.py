@@ -24,6 +24,7 @@ from mesh.core.effects import Identity
 from mesh.errors import UsageError
 from mesh.node import Node
 from mesh.storage.home import NODE_KEY, PEERS, SECRET, Home
+from mesh.storage.seal import Seal
 from mesh.storage.sqlite import SqliteStore
 from mesh.transport.curve import FleetSecret, KeyPair
 from mesh.transport.zmq import ZmqTransport
@@ -81,6 +82,7 @@ class LocalNode:
         self.start: Start | None = None
         """How a fresh home began, None for one that was a member already."""
         self._known: tuple[Member, ...] = ()
+        self._keys = self._own_keys()
         self._surroundings: Surroundings | None = None
         new_state = not self._home.state_path.exists()
         # The lock of the store comes first: the sockets of a node that runs are not to be taken.
@@ -98,6 +100,17 @@ class LocalNode:
                 self._forget_state()
             raise
 
+    def _own_keys(self) -> KeyPair:
+        """The node's key, in a directory that was sealed for it here (R3); a new key makes a new seal."""
+        new = not (self._home.path / NODE_KEY).exists()
+        keys = KeyPair.load_or_make(self._home.path / NODE_KEY)
+        seal = Seal(self._home, keys.secret)
+        if new:
+            seal.renew()
+        else:
+            seal.check()
+        return keys
+
     # -- founding and joining --------------------
 
     def _secret_of_a_fresh_home(self) -> FleetSecret:
@@ -111,7 +124,7 @@ class LocalNode:
 
     def _open_transport(self) -> tuple[ZmqTransport, Identity]:
         options = self._options
-        keys = KeyPair.load_or_make(self._home.path / NODE_KEY)
+        keys = self._keys
         my_id = ids.node_id(keys.public)
         transport = ZmqTransport(
             keys,

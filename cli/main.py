@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "result": ("mesh.cli.task:result", "Print the state and result of a task."),
     "status": ("mesh.cli.status:status", "Show nodes, workers and queues."),
     "secret": ("mesh.cli.secret:secret", "Print what another machine needs to join."),
+    "identity": ("mesh.cli.identity:identity", "Show or replace this machine's key."),
     "doctor": ("mesh.cli.doctor:doctor", "Check this machine, its node and its network."),
     "demo": ("mesh.cli.demo:demo", "Show a whole mesh on this machine, and kill its coordinator."),
 }

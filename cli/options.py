@@ -19,11 +19,10 @@ from mesh.discovery.seeds import parse_seeds
 
 from mesh.config import Settings, check
 from mesh.errors import InvalidSetting, UsageError
-from mesh.storage.home import Home
+from mesh.storage.home import DEFAULT_MESH, Home
 from mesh.transport.doors import DEFAULT_PORT
 
 CONFIG_FILE = "config.toml"
-DEFAULT_MESH = "default"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 

@@ -22,6 +22,7 @@ Generated from the commands' own help by `docs/generate_cli.py`. Options win ove
 
 OTHER_VARIABLES = """| `MESH_HOME` | | the platform's user state directory |
 | `MESH_SECRET` | | |
+| `MESH_MACHINE_ID` | | for containers that share a machine id: what tells this one apart |
 | `MESH_DEBUG` | | 0 |
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not let in or not found. Errors are one line on stderr.

@@ -129,6 +129,13 @@ class DiskLow(NotAccepted):
     retry = True
 
 
+class DiskLow(NotAccepted):
+    """The node's disk is nearly full: it takes nothing new until there is room again (rule R21)."""
+
+    fault = Fault.MACHINE
+    retry = True
+
+
 # -- results --------------------
 
 
@@ -203,6 +210,22 @@ class IdentityTaken(MachineError):
     """Another process with this node's key is alive (rule R3)."""
 
     exit_code = 3
+
+
+class StateCopied(StateRefused):
+    """The state directory is a copy of another node's (rule R3)."""
+
+
+class IdentityTaken(MachineError):
+    """Another process with this node's key is alive (rule R3)."""
+
+    exit_code = 3
+
+
+class DiskFull(MachineError):
+    """The disk has no room for a transaction; nothing of it was written, and it may be tried again."""
+
+    retry = True
 
 
 class DiskFull(MachineError):

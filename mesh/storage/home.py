@@ -4,6 +4,7 @@
 
     <root>/<mesh>/          0700; root is MESH_HOME or the platform's user state directory
         node.key  secret    0600; refused when others could read them
+        seal                that this directory was made here (mesh/storage/seal.py)
         state.db            the node's entries (mesh/storage/sqlite.py)
         peers.json          addresses where members were seen
         run/                sockets and the rendezvous of the node that runs now
@@ -26,6 +27,7 @@ import platformdirs
 
 from mesh.errors import InvalidSetting, StateNotOurs, StateRefused
 
+DEFAULT_MESH = "default"
 NODE_KEY = "node.key"
 SECRET = "secret"
 PEERS = "peers.json"
@@ -47,7 +49,7 @@ class Home:
     directory. The constructor touches nothing; it raises InvalidSetting for a name that is not 1-64 characters of ``A-Za-z0-9_-``.
     """
 
-    def __init__(self, mesh: str = "default", root: str | Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, mesh: str = DEFAULT_MESH, root: str | Path | None = None, environment: Mapping[str, str] | None = None) -> None:
         if _MESH_NAME.fullmatch(mesh) is None:
             raise InvalidSetting(f"a mesh is named by 1 to 64 of the characters A-Z a-z 0-9 _ -, not {mesh!r}")
         self.mesh = mesh
