@@ -105,7 +105,12 @@ class Coordinator:
     # -- authority --------------------
 
     def has_authority(self) -> bool:
-        """Whether the coordinator may dispatch now (DESIGN 5): majority, or proof that the missing are gone, or patience."""
+        """Whether the coordinator may dispatch now (R10): majority, or proof that the missing are gone, or patience.
+
+        With partition="strict" only a lease of a majority counts.
+        """
+        if self._settings.partition == "strict":
+            return self._membership.has_lease_of_majority() and not self._election.promised
         if self._membership.has_authority_now():
             self._without_authority_since = None
             return True
@@ -156,8 +161,8 @@ class Coordinator:
         if self.now - self._noticed_at >= NOTICE_INTERVAL_S:
             self._noticed_at = self.now
             self._dispatcher.notice()
-        if not self._membership.has_authority_now():
-            self._broker.dirty = True  # keeps the clock of patience going, and dispatches when it has run out
+        if self._settings.partition == "strict" or not self._membership.has_authority_now():
+            self._broker.dirty = True  # authority comes by time or by a heartbeat, not by anything that the broker sees
 
     # -- messages --------------------
 

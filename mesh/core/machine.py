@@ -11,7 +11,7 @@ from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
 from mesh.core.cluster.channels import Arrival
 from mesh.core.cluster.election import Election
-from mesh.core.cluster.membership import Membership, Peer
+from mesh.core.cluster.membership import NEVER, Membership, Peer
 from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
@@ -274,6 +274,8 @@ class Machine:
         peer.heard_at = self.now
         peer.refused = False
         if arrival is Arrival.NEXT_OF_NEW_PROCESS:
+            peer.beat = None
+            peer.lease_from = NEVER
             peer.left = False  # what a process still says after its goodbye, such as its vote for a successor, does not undo it
         if arrival in (Arrival.GAP, Arrival.KNOWN_GAP):
             if arrival is Arrival.GAP:
@@ -324,6 +326,7 @@ class Machine:
                 wall_ms=self.wall_ms,
                 asleep=election.asleep(),
                 authority=election.role == Role.REIGNING,
+                echo_ms=election.echo_ms(peer),
             ),
         )
         peer.channel.ask_again()
@@ -333,6 +336,8 @@ class Machine:
         became_two_way = beat.hears_you and not peer.hears_me
         peer.beat = beat
         peer.hears_me = beat.hears_you
+        if beat.echo_ms >= 0:
+            peer.lease_from = self.election.started_at + beat.echo_ms / 1000
         if beat.hears_you:
             self.election.on_heartbeat(sender, beat)
             if became_two_way:

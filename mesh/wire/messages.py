@@ -72,6 +72,9 @@ class Heartbeat(msgspec.Struct, array_like=True, tag=1, gc=False):
     """The sender woke a short while ago and does not stand for election (R14)."""
     authority: bool = False
     """The sender is the coordinator and may dispatch."""
+    echo_ms: int = -1
+    """``up_ms`` of the receiver's heartbeat that the sender heard last, while it follows the receiver; -1 otherwise. The receiver's lease
+    to dispatch with partition="strict" runs from there."""
 
 
 class Goodbye(msgspec.Struct, array_like=True, tag=2):
@@ -148,6 +151,8 @@ class Replicated(msgspec.Struct, array_like=True, tag=11):
     term: int
     number: int
     stream: int = 0
+    copies: int = 1
+    """Disks that hold it by then: the sender's, and for a coordinator with ``copies`` above 2 its deputies'."""
 
 
 class Release(msgspec.Struct, array_like=True, tag=12):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mesh.config import Settings
-from mesh.core.cluster.membership import SLEEP_PENALTY_S, Membership
+from mesh.core.cluster.membership import SLEEP_PENALTY_S, Membership, Peer
 from mesh.core.effects import Identity
 from mesh.core.states import Role, RoleEvent, next_role
 from mesh.core.turn import Turn
@@ -58,6 +58,9 @@ class Election:
         self._votes: set[str] = set()
         self._round_began_at = 0.0
         self._leaderless_since: float | None = None
+        self._echoed_at = 0.0
+        self._promised_until = 0.0
+        """A promise to an earlier coordinator: until then this node gives no other one a lease (partition="strict")."""
         self._woke_at = 0.0
         self._asleep_until = 0.0
         self._sleep_penalty_s = SLEEP_PENALTY_S
@@ -77,6 +80,18 @@ class Election:
     def hears_coordinator(self) -> bool:
         """Whether this node is, or is alive both ways with, the coordinator that it follows."""
         return self.is_coordinator or (self.coordinator != "" and self._membership.is_reachable(self.coordinator))
+
+    def echo_ms(self, peer: Peer) -> int:
+        """What to echo to a peer: its last heartbeat's time when it is the coordinator that this node follows, and no promise stands."""
+        if peer.id != self.coordinator or peer.beat is None or self.now < self._promised_until:
+            return -1
+        self._echoed_at = self.now
+        return peer.beat.up_ms
+
+    @property
+    def promised(self) -> bool:
+        """Whether this node still owes an earlier coordinator its promise."""
+        return self.now < self._promised_until
 
     def asleep(self) -> bool:
         """Whether this node woke so recently that it shall not be elected (R14)."""
@@ -162,7 +177,7 @@ class Election:
     def _count_votes(self) -> None:
         if self._has_majority_of_reachable():
             self._move(RoleEvent.VOTES_WON)
-            self.coordinator = self._me.id
+            self._change_to(self._me.id)
             self._leaderless_since = None
             self._on_elected()
 
@@ -202,6 +217,8 @@ class Election:
         """Vote once per term, durably before the answer leaves."""
         free = message.term > self.term or (message.term == self.term and self.voted_for in ("", sender))
         granted = free and (message.handover or not self.hears_coordinator() or self.coordinator == sender)
+        if granted and self._settings.partition == "strict" and self.now - self.started_at < self._settings.heartbeat_timeout_s:
+            granted = message.handover  # a promise from before a restart may still stand
         if granted:
             if self.role != Role.FOLLOWER:
                 self.yield_()
@@ -242,7 +259,7 @@ class Election:
             self.yield_()
         if term > self.term:
             self._set_term(term, sender)
-        self.coordinator = sender
+        self._change_to(sender)
         self._leaderless_since = None
         self._on_follow()
         return True
@@ -264,6 +281,12 @@ class Election:
             self.coordinator = ""
             self._leaderless_since = self.now
             self._on_yield()
+
+    def _change_to(self, coordinator: str) -> None:
+        """Follow, or be, another coordinator; what was promised to the last one runs out first."""
+        if coordinator != self.coordinator and self._echoed_at:
+            self._promised_until = self._echoed_at + self._settings.authority_timeout_s
+        self.coordinator = coordinator
 
     # -- details --------------------
 

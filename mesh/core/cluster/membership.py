@@ -23,7 +23,7 @@ SLEEP_PENALTY_S = 60.0
 class Peer:
     """What this node knows of another node's liveness."""
 
-    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "left", "refused")
+    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "lease_from", "left", "refused")
 
     def __init__(self, id: str, incarnation: bytes) -> None:
         self.id = id
@@ -35,6 +35,8 @@ class Peer:
         self.left = False
         """It said goodbye since it was last heard."""
         self.beat: Heartbeat | None = None
+        self.lease_from = NEVER
+        """When the heartbeat was sent that it echoed last as our follower."""
 
     def heard_within(self, now: float, timeout_s: float) -> bool:
         """Whether anything came from it within the timeout."""
@@ -157,6 +159,12 @@ class Membership:
                 peer = self.peers.get(member.id)
                 if peer is None or not peer.two_way(self.now, timeout_s):
                     yield member
+
+    def has_lease_of_majority(self) -> bool:
+        """partition="strict": a majority follows this node and promised, so short a time ago that none may have followed another since."""
+        timeout_s = self._settings.authority_timeout_s
+        promised = 1 + sum(self.now - self.peers[member.id].lease_from < timeout_s for member in self.admitted() if member.id in self.peers)
+        return 2 * promised > len(self.admitted())
 
     def has_authority_now(self) -> bool:
         """Clauses (a) and (b) of authority to dispatch (DESIGN 5): a majority is reachable, or every missing member is gone for sure."""

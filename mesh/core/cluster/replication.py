@@ -5,6 +5,7 @@ all, and settlements back to the writers (DESIGN 4). On every (re)connect two no
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from mesh.config import Settings
 from mesh.core.cluster.membership import Membership
@@ -183,6 +184,7 @@ class Replication:
         stream = self.streams.get(sender)
         if stream is not None and (stream.term, stream.id) == (message.term, message.stream):
             stream.acknowledge(message.number)
+            stream.acked_copies = message.copies
 
     def reconciled_with(self, peer: str) -> bool:
         """Whether a member's stream has brought all that it held."""
@@ -261,7 +263,10 @@ class Replication:
     def flush(self, now: float) -> None:
         """Send acknowledgements and the next batches; let go what has its copies."""
         for peer, ack in self._acks.items():
-            self._turn.to_peer_after_commit(peer, ack)
+            if self.leading and self._settings.copies > 2:
+                self.when_copied(partial(self._acknowledge, peer, ack))
+            else:
+                self._turn.to_peer_after_commit(peer, ack)
         self._acks.clear()
         if self._settled_back:
             self._send_settled_back()
@@ -284,14 +289,23 @@ class Replication:
             self._turn.mark += 1
         self.release_waits(now)
 
+    def _acknowledge(self, peer: str, ack: Replicated, copies: int) -> None:
+        """Tell a member on how many disks beside its own its entries are, the deputies' included."""
+        ack.copies = copies - (peer in self.deputies)
+        self._turn.to_peer(peer, ack)
+
     def release_waits(self, now: float) -> None:
         """Let go what has its copies by now."""
         if not self.waits:
-            self._short_since = None if self._counting(now) + 1 >= self._needed() else self._short_since or now
+            if self._counting(now) + 1 >= min(2, self._needed()):
+                self._short_since = None
+            elif self._short_since is None:
+                self._short_since = now
             return
         needed = self._needed()
         counting = [stream for stream in self.streams.values() if self._counts(stream, now)]
-        if len(counting) + 1 >= needed:
+        reachable = len(counting) + 1 if self.leading else needed if counting else 1
+        if reachable >= needed:
             self._short_since = None
         elif self._short_since is None:
             self._short_since = now
@@ -300,7 +314,7 @@ class Replication:
             and self._short_since is not None
             and now - self._short_since >= self._settings.short_copies_after_s
         )
-        marks = [stream.idle_mark(self._turn.mark) for stream in counting]
+        marks = [(stream.idle_mark(self._turn.mark), stream.acked_copies) for stream in counting]
         self.waits.release(self._turn.durable_mark, marks, needed, short=short)
 
     def _needed(self) -> int:

@@ -37,6 +37,8 @@ class Stream:
         self.complete = False
         """... and the peer has fsynced it."""
         self.acked_mark = 0
+        self.acked_copies = 1
+        """Disks that the peer's acknowledgements stand for."""
         self._complete_number = 0
         self._in_flight: deque[tuple[int, int, int, float]] = deque()
         self._in_flight_bytes = 0
@@ -133,16 +135,19 @@ class Waits:
         """Run ``action(copies)`` once everything up to ``mark`` has its copies."""
         self._queue.append((mark, action))
 
-    def release(self, durable_mark: int, copy_marks: list[int], needed: int, *, short: bool) -> None:
-        """Run what has its copies: this disk, and ``needed - 1`` of the peers', or what there is when ``short``."""
+    def release(self, durable_mark: int, copy_marks: list[tuple[int, int]], needed: int, *, short: bool) -> None:
+        """Run what has its copies: this disk, and ``needed - 1`` others, or what there is when ``short``.
+
+        ``copy_marks``: for each stream the mark that it has reached and the disks that it stands for.
+        """
         queue = self._queue
         while queue:
             mark, action = queue[0]
             if durable_mark < mark:
                 return
             copies = 1
-            for copy_mark in copy_marks:
-                copies += copy_mark >= mark
+            for copy_mark, disks in copy_marks:
+                copies += disks if copy_mark >= mark else 0
             if copies < needed and not short:
                 return
             queue.popleft()

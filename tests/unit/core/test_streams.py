@@ -172,7 +172,7 @@ class Waiting:
             self.waits.add(mark, lambda copies, mark=mark: self.ran.append((mark, copies)))  # type: ignore[misc]
 
     def release(self, durable: int, *marks: int, needed: int = 2, short: bool = False) -> list[tuple[int, int]]:
-        self.waits.release(durable, list(marks), needed, short=short)
+        self.waits.release(durable, [(mark, 1) for mark in marks], needed, short=short)
         return self.ran
 
 
