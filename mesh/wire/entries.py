@@ -73,7 +73,7 @@ class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
     """Not before this wall-clock instant (milliseconds since 1970), 0 for at once."""
     max_deliveries: int = 0
     """The task's own limit of deliveries, 0 for the queue's or the mesh's."""
-    history: list[Attempt] = []
+    history: tuple[Attempt, ...] = ()
     """The deliveries that were lost, oldest first."""
 
 

@@ -256,7 +256,7 @@ class Broker:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = (worker.name or worker.id) if worker is not None else record.worker
         attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
-        again = self._again(message, [*message.history, attempt])
+        again = self._again(message, (*message.history, attempt))
         limit = message.max_deliveries or self._policies.for_queue(message.queue, "max_deliveries")
         if again.attempts >= limit:
             text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
@@ -272,7 +272,7 @@ class Broker:
             self._wait_for(message.id, record.journal.owner)
 
     @staticmethod
-    def _again(message: Message, history: list[Attempt]) -> Message:
+    def _again(message: Message, history: tuple[Attempt, ...]) -> Message:
         return Message(
             message.id,
             message.queue,
@@ -290,7 +290,7 @@ class Broker:
         if known is not None:
             self.results.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
-            self._replica.write(self._again(letter.message, []))
+            self._replica.write(self._again(letter.message, ()))
 
     def _finish(self, record: Record, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None) -> None:
         """One transaction: settle the message, write its result."""

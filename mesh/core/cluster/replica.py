@@ -6,6 +6,7 @@ context covers and that is not live has been settled.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -13,7 +14,7 @@ from itertools import pairwise
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
-from mesh.wire.entries import Entry, Scope
+from mesh.wire.entries import Entry, Message, Scope
 from mesh.wire.frames import decode_entry, encode
 from mesh.wire.messages import Append, DotSet, HeadState
 
@@ -67,7 +68,8 @@ class Replica:
         for head in restored.heads:
             self.journals[head.journal] = Journal(head.journal, head.owner, head.scope, head.upto, head.digest)
         for name, sequence, blob in restored.entries:
-            self.journals[name].live[sequence] = decode_entry(blob)
+            entry = self.journals[name].live[sequence] = decode_entry(blob)
+            share_names(entry)
 
     # -- changes --------------------
 
@@ -91,6 +93,7 @@ class Replica:
         turn_write, crc32, listeners = self._turn.write, zlib.crc32, self.on_added
         for entry in entries:
             sequence = journal.upto = sequence + 1
+            share_names(entry)
             blob = encode(entry)
             digest = crc32(blob, digest)
             live[sequence] = entry
@@ -141,6 +144,7 @@ class Replica:
             self._turn.move_head(journal.head())
         for sequence, entry in zip(sequences, append.entries, strict=True):
             if sequence > known:
+                share_names(entry)
                 journal.live[sequence] = entry
                 self._turn.write(journal.name, sequence, encode(entry))
                 for listener in self.on_added:
@@ -218,6 +222,12 @@ class Replica:
         if upto == journal.upto and digest and journal.digest and digest != journal.digest:
             self.forks.add(journal.name)
         return journal.name in self.forks
+
+
+def share_names(entry: Entry) -> None:
+    """Let the messages of a queue share the strings that name queue and task: decoding makes new ones for each."""
+    if isinstance(entry, Message):
+        entry.queue, entry.task = sys.intern(entry.queue), sys.intern(entry.task)
 
 
 def to_ranges(ascending: Iterable[int]) -> list[int]:
