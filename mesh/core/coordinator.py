@@ -123,9 +123,16 @@ class Coordinator:
         if self._election.role == Role.REIGNING and self._broker.dirty and self.has_authority():
             self._dispatcher.dispatch()
 
-    def successor(self) -> str:
-        """The deputy that shall take over when this node leaves, or any other reachable node that may; empty for none."""
-        electable = {peer.id for peer in self._membership.reachable() if peer.beat is not None and not peer.beat.never_coordinate}
+    def successor(self, *, willing: bool = False) -> str:
+        """The deputy that shall take over when this node leaves, or any other reachable node that may; empty for none.
+
+        ``willing``: only one that is not reluctant to lead.
+        """
+        electable = {
+            peer.id
+            for peer in self._membership.reachable()
+            if peer.beat is not None and not peer.beat.never_coordinate and not (willing and peer.beat.asleep)
+        }
         candidates = [id for id in self._replication.deputies if id in electable] or sorted(electable)
         return candidates[0] if candidates else ""
 

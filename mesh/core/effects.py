@@ -32,9 +32,11 @@ class Batch:
     """Journals to forget, entries and context in one."""
     vote: tuple[int, str] | None = None
     """(term, node voted for) when it changed."""
+    recovered: bool = False
+    """What was salvaged from a damaged state directory is dealt with: forget it."""
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.settled or self.heads or self.dropped or self.vote)
+        return bool(self.entries or self.settled or self.heads or self.dropped or self.vote or self.recovered)
 
 
 @dataclass(slots=True)
@@ -46,6 +48,27 @@ class Sends:
 
 
 @dataclass(slots=True)
+class Gap:
+    """Dots of a damaged state directory that could not be read: each was live, or settled, or never there."""
+
+    journal: bytes
+    """Empty when even that could not be read."""
+    first: int
+    last: int
+    task: str = ""
+    """The task's id where it could be read."""
+
+
+@dataclass(slots=True)
+class Salvage:
+    """The remains of a damaged state directory (R20)."""
+
+    entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    """(journal or nothing, sequence, encoded entry): live when last written; whether they still are is for others to say."""
+    gaps: list[Gap] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Restored:
     """What a state directory held when it was opened."""
 
@@ -54,6 +77,8 @@ class Restored:
     heads: list[HeadState] = field(default_factory=list)
     entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     """(journal, sequence, encoded entry), ascending."""
+    salvage: Salvage | None = None
+    """Not None: the directory was found damaged, and this node is not whole."""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from mesh.core.cluster.channels import Arrival
 from mesh.core.cluster.election import Election
 from mesh.core.cluster.membership import NEVER, Membership, Peer
 from mesh.core.cluster.policies import Policies
+from mesh.core.cluster.recovery import Recovery
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
 from mesh.core.coordinator import Coordinator
@@ -81,6 +82,8 @@ class Machine:
             is_complete=self.replication.is_complete,
         )
         self.election.restore(restored.term, restored.voted_for)
+        self.recovery = Recovery(restored.salvage, self.replica, self.turn)
+        self.election.damaged = self.recovery.pending
         self.policies = Policies(self.replica, settings)
         self.broker = Broker(me, self.replica, self.membership, self.replication, self.policies, settings, self._post)
         self.dispatcher = Dispatcher(self.broker, self.replication, settings, self._post)
@@ -158,6 +161,7 @@ class Machine:
             self.election.started_at = now
             self.membership.load()
             self.policies.load()
+            self.introduce(self.recovery.members())
             self.membership.announce_me(self.wall_ms)
         elif gap_s > self.settings.heartbeat_timeout_s / 2:
             self.election.woke_up(gap_s)
@@ -171,8 +175,12 @@ class Machine:
             for peer in self.membership.peers.values():
                 self._send_heartbeat(peer)
         self.edge.tick()
+        if self.recovery.pending:
+            self._recover()
         if self.election.is_coordinator:
             self.reign.tick()
+            if self.election.disk_low:
+                self._hand_over(self.reign.successor(willing=True))
         elif self._lost_its_stream():
             self._follow()
 
@@ -296,17 +304,43 @@ class Machine:
         self.election.leaving = True
         self.edge.leave()
         if self.election.is_coordinator:
-            successor = self.reign.successor()
-            term = self.election.term
-            self.replication.flush(self.now)
-            self.election.yield_()
-            for peer in self.membership.reachable():
-                self._send_heartbeat(peer)
-            if successor:
-                self.turn.to_peer_after_commit(successor, Abdicate(term))
+            self._step_down_for(self.reign.successor())
         for peer in self.membership.reachable():
             self.turn.to_peer_after_commit(peer.id, Goodbye())
         self.left = True
+
+    def _step_down_for(self, successor: str) -> None:
+        """End the reign; the successor, if there is one, stands at once."""
+        term = self.election.term
+        self.replication.flush(self.now)
+        self.election.yield_()
+        for peer in self.membership.reachable():
+            self._send_heartbeat(peer)
+        if successor:
+            self.turn.to_peer_after_commit(successor, Abdicate(term))
+
+    # -- the disk --------------------
+
+    def disk_low(self, why: str) -> None:
+        """The disk is nearly full: take nothing new and let another lead, if one can (R21). Empty when there is room again."""
+        self.edge.disk_low = why
+        self.election.disk_low = bool(why)
+
+    def _hand_over(self, successor: str) -> None:
+        """Alone, a node with a full disk goes on: nobody else could settle what is running."""
+        if successor:
+            self._step_down_for(successor)
+
+    def _recover(self) -> None:
+        """Has this node by now all that the mesh has? Then what was salvaged from its damaged directory can be judged (R20)."""
+        if self.election.role == Role.REIGNING:
+            covered = {journal.name: journal.upto for journal in self.replica.journals.values()}
+        elif self.election.hears_coordinator() and self.replication.reconciled_with(self.election.coordinator):
+            covered = self.replication.welcomed
+        else:
+            return
+        self.recovery.finish(covered)
+        self.election.damaged = False
 
     # -- heartbeats --------------------
 
@@ -321,10 +355,10 @@ class Machine:
                 hears_you=hears,
                 complete=self.replication.is_complete(),
                 weight=self.me.weight,
-                never_coordinate=self.me.never_coordinate or election.leaving,
+                never_coordinate=self.me.never_coordinate or election.leaving or election.damaged,
                 up_ms=election.up_ms(),
                 wall_ms=self.wall_ms,
-                asleep=election.asleep(),
+                asleep=election.reluctant(),
                 authority=election.role == Role.REIGNING,
                 echo_ms=election.echo_ms(peer),
             ),

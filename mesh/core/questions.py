@@ -63,10 +63,26 @@ def _requeue(machine: Machine, argument: str) -> bytes:
     return _encode([letter.message.id for letter in letters])
 
 
+def _forget(machine: Machine, argument: str) -> bytes:
+    """A node, by name or id, that shall no longer count for majorities and copies; when it comes back it is a member again (R6, R17)."""
+    membership = machine.membership
+    found = [member for member in membership.members.values() if member.durable and argument in (member.name, member.id)]
+    if not found:
+        raise NotFound(f"the mesh has no node {argument!r}; mesh status lists them")
+    if len(found) > 1:
+        raise InvalidSetting(f"{len(found)} nodes are named {argument!r}; say which by its id, as mesh status --json shows it")
+    member = found[0]
+    if member.id == machine.me.id or membership.is_reachable(member.id):
+        raise InvalidSetting(f"the node {member.name} is alive; stop it there with: mesh down")
+    membership.mark_left(member.id)
+    return _encode({"name": member.name, "id": member.id})
+
+
 QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "status": lambda machine, argument: status_report(machine),
     "config": _config,
     "config-set": _config_set,
     "dead-letters": _dead_letters,
     "requeue": _requeue,
+    "forget": _forget,
 }

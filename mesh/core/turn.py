@@ -70,6 +70,10 @@ class Turn:
         """Note the term and the vote in it."""
         self._batch.vote = (term, voted_for)
 
+    def recovered(self) -> None:
+        """Note that what was salvaged is dealt with."""
+        self._batch.recovered = True
+
     # -- for the loop --------------------
 
     def take_messages(self) -> tuple[list[tuple[str, PeerMessage]], list[tuple[bytes, SessionReply]]]:

@@ -52,6 +52,10 @@ class Election:
         self.voted_for = ""
         self.coordinator = ""
         self.leaving = False
+        self.damaged = False
+        """This node's state directory was damaged, and it has not got back yet what the others hold (R20)."""
+        self.disk_low = False
+        """This node's disk is nearly full (R21)."""
         self.started_at = 0.0
         self.elections = 0
         """Rounds of votes that this node has begun; a figure for status and tests."""
@@ -93,9 +97,9 @@ class Election:
         """Whether this node still owes an earlier coordinator its promise."""
         return self.now < self._promised_until
 
-    def asleep(self) -> bool:
-        """Whether this node woke so recently that it shall not be elected (R14)."""
-        return self.now < self._asleep_until
+    def reluctant(self) -> bool:
+        """Whether this node stands only if nobody better does: it woke a moment ago (R14), is not whole (R20), has no room (R21)."""
+        return self.now < self._asleep_until or self.damaged or self.disk_low
 
     def up_ms(self) -> int:
         """Age of this process in milliseconds."""
@@ -140,11 +144,13 @@ class Election:
         timeout_s = self._settings.heartbeat_timeout_s
         if self.now - max(self.started_at, self._woke_at) < timeout_s and not self._membership.has_authority_now():
             return False  # peers may be about to answer: a node that sees nobody is not a mesh of one
+        if self.damaged and self.now - self._leaderless_since < self._settings.takeover_patience_s:
+            return False  # somebody may still come who is whole; after that it goes on with what it has, alone in the world
         return self.now - self._leaderless_since >= self._rank() * STAGGER_S
 
     def _rank(self) -> int:
         """How many reachable nodes should stand before this one."""
-        mine = (self.asleep(), not self._is_complete(), -self._me.weight, -(self.up_ms() // STABILITY_BUCKET_MS), self._me.id)
+        mine = (self.reluctant(), not self._is_complete(), -self._me.weight, -(self.up_ms() // STABILITY_BUCKET_MS), self._me.id)
         better = 0
         for peer in self._membership.reachable():
             beat = peer.beat

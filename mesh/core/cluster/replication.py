@@ -49,6 +49,8 @@ class Replication:
         """Message id to (worker id, its node), as the coordinator told its deputies: what may be running although that is gone."""
         self._reports = 0
         self._awaited_welcome = 0
+        self.welcomed: dict[bytes, int] = {}
+        """As a member: the coordinator's context as its last Welcome told it, of the journals that this node reported."""
         self._source = ""
         """The peer whose batch is being applied: what it settles is not told back to it."""
         self._short_since: float | None = None
@@ -72,7 +74,7 @@ class Replication:
         for stream in self.streams.values():
             if stream.peer == self._source:
                 continue
-            if stream.wants(journal):
+            if stream.is_copied_to(journal):
                 stream.settle(journal, sequence)
             elif journal.name in stream.cursors:
                 # R7: the writer, or who else holds it, keeps the entry until the transaction that settles it has its copies
@@ -144,6 +146,7 @@ class Replication:
             return  # the answer to an earlier report
         self._awaited_welcome = 0
         cursors = {head.journal: head.upto for head in welcome.heads}
+        self.welcomed = dict(cursors)
         self.inbound[sender] = Inbound(welcome.term, welcome.number)
         stream = self.streams[sender] = Stream(sender, welcome.term, cursors, everything=True, id=welcome.number)
         stream.start(self._replica.journals.values())

@@ -44,7 +44,11 @@ class Stream:
         self._in_flight_bytes = 0
 
     def wants(self, journal: Journal) -> bool:
-        """Whether the peer is to hold this journal whole."""
+        """Whether the peer is to hold this journal whole: its own too, of which a crash may have cost it the unsynced tail."""
+        return self.is_copied_to(journal) or journal.owner == self.peer
+
+    def is_copied_to(self, journal: Journal) -> bool:
+        """Whether the peer is one of this journal's copies beside its writer, and so hears of settlements with their transactions."""
         return self.everything or journal.scope == Scope.SHARED
 
     def start(self, journals: Iterable[Journal]) -> None:

@@ -91,6 +91,8 @@ class Edge:
         """Task id to the session(s) that wait for its result."""
         self.consumed: frozenset[str] | None = None
         """Queues with a live consumer, as the coordinator told; None before it has."""
+        self.disk_low = ""
+        """Why nothing new is taken, while the disk is nearly full (R21)."""
         self.unconfirmed_bytes = 0
         self._deadlines: list[tuple[float, bytes, int, list[bool]]] = []
         """(when, session, number, answered) of submits that durability="safe" may keep waiting too long (R6)."""
@@ -177,6 +179,8 @@ class Edge:
 
     def _check(self, submit: Submit) -> tuple[str, int]:
         """(why the messages are not accepted or "", their size)."""
+        if self.disk_low:
+            return f"disk-low: {self.disk_low}", 0
         limit = self._settings.max_body_bytes
         size = 0
         for message in submit.messages:
