@@ -22,6 +22,7 @@ from mesh.wire.messages import (
     Submit,
     Watch,
 )
+from mesh.worker.holdings import Holdings
 
 if TYPE_CHECKING:
     from tests.unit.core.cluster import Cluster
@@ -116,7 +117,7 @@ class Client(Program):
 
 
 class Worker(Program):
-    """Holds what it is given until the test says how it ended; keeps outcomes until they are safe."""
+    """Holds what it is given until the test says how it ended; its books are those of the real worker."""
 
     kind = "worker"
 
@@ -135,9 +136,18 @@ class Worker(Program):
         self.tasks = ["work"] if tasks is None else tasks
         self.slots = slots
         self.capacity = slots if capacity is None else capacity
-        self.held: dict[str, Delivery] = {}
-        self.outbox: dict[str, Outcome] = {}
+        self.holdings = Holdings()
         self.deliveries: list[Delivery] = []
+
+    @property
+    def held(self) -> dict[str, Delivery]:
+        """What it runs, by id."""
+        return self.holdings.held
+
+    @property
+    def outbox(self) -> dict[str, Outcome]:
+        """Outcomes that the mesh has not confirmed."""
+        return self.holdings.outbox
 
     def attach(self, node: str) -> None:
         super().attach(node)
@@ -145,27 +155,24 @@ class Worker(Program):
 
     def report(self) -> None:
         """A full offer, and the outbox."""
-        active = sorted(self.held.keys() | self.outbox.keys())
-        offer = Offer(self.name, self.name, self.queues, self.tasks, self.slots, self.capacity, active, 1, self.attachments)
-        self.send(offer)
-        if self.outbox:
-            self.send(Outcomes(self.name, self.capacity, list(self.outbox.values())))
+        active = self.holdings.active()
+        self.send(Offer(self.name, self.name, self.queues, self.tasks, self.slots, self.capacity, active, 1, self.attachments))
+        self.holdings.say_all_again()
+        self._say()
 
     def receive(self, reply: Any) -> None:
         super().receive(reply)
         if isinstance(reply, NewCoordinator):
             self.report()
         elif isinstance(reply, Deliver):
-            for delivery in reply.deliveries:
-                self.deliveries.append(delivery)
-                if delivery.id not in self.outbox:
-                    self.held[delivery.id] = delivery
+            self.deliveries += reply.deliveries
+            self.holdings.accept(reply.deliveries)
+            self._say()
         elif isinstance(reply, OutcomesKept):
-            for id in reply.ids:
-                self.outbox.pop(id, None)
+            self.holdings.kept(reply.ids)
 
     def finish(self, *ids: str, body: bytes = b"done") -> None:
-        """Tasks return."""
+        """Tasks return; all that it holds unless told otherwise."""
         self._end(*(Outcome(id, OutcomeKind.DONE, Status.SUCCESS, body) for id in ids or list(self.held)))
 
     def fail(self, id: str) -> None:
@@ -191,7 +198,12 @@ class Worker(Program):
 
     def _end(self, *outcomes: Outcome) -> None:
         for outcome in outcomes:
-            self.held.pop(outcome.id, None)
-            self.outbox[outcome.id] = outcome
-        self.send(Outcomes(self.name, self.capacity, list(outcomes)))
+            if self.holdings.settle(outcome) is None:
+                self.holdings.leaving.append(outcome)  # of a delivery that it does not hold: the test wants it said all the same
+        self._say()
         self.cluster.calm()
+
+    def _say(self) -> None:
+        leaving, self.holdings.leaving = self.holdings.leaving, []
+        if leaving:
+            self.send(Outcomes(self.name, self.capacity, leaving))

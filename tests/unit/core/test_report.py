@@ -1,0 +1,112 @@
+"""The status report: its shape is an interface (docs/reference/status.md), its figures are those of the machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mesh.wire.messages import Answer, Query
+from tests.unit.core.cluster import WALL_S, Cluster
+from tests.unit.core.programs import Client
+
+NODE = {"name": str, "id": str, "address": str, "state": str, "role": str, "pid": int, "version": str}
+WORKER = {"name": str, "node": str, "queues": list, "tasks": list, "slots": int, "active": int}
+QUEUE = {"name": str, "ready": int, "delayed": int, "unsettled": int, "consumers": int, "waiting_for": list}
+REPORT: dict[str, Any] = {
+    "mesh": str,
+    "id": str,
+    "coordinator": str,
+    "deputies": list,
+    "term": int,
+    "dispatching": bool,
+    "nodes": list,
+    "workers": list,
+    "queues": list,
+    "under_replicated": int,
+    "results": dict,
+    "counters": dict,
+}
+
+
+def status(client: Client) -> dict[str, Any]:
+    client.send(Query(1, "status"))
+    client.cluster.calm()
+    answer = client.got(Answer)[-1]
+    assert answer.error == ""
+    report: dict[str, Any] = json.loads(answer.body)
+    return report
+
+
+def check(row: dict[str, Any], shape: dict[str, type]) -> None:
+    """Fields are only ever added."""
+    assert {name: type(row.get(name)) for name in shape} == shape
+
+
+@pytest.fixture
+def busy() -> Cluster:
+    """Three nodes, one away and one that vanished beside them, a worker, and work in every state."""
+    cluster = Cluster("a")
+    cluster.start("b", "c", "d", "e")
+    cluster.until(cluster.agreed)
+    worker, client = cluster.worker("b", queues=["q", "r"]), cluster.client("c", "asker")
+    client.submit("t1", "t2", "t3")
+    client.submit("t4", task="odd")
+    client.submit("t5", eta_ms=int((WALL_S + 60) * 1000))
+    worker.finish("t1")
+    cluster.leave("d")
+    cluster.crash("e", vanish=True)
+    cluster.run(1.5)
+    return cluster
+
+
+def asker(cluster: Cluster) -> Client:
+    return next(program for program in cluster.programs.values() if isinstance(program, Client))
+
+
+def test_the_report_has_its_fields(busy: Cluster) -> None:
+    report = status(asker(busy))
+    check(report, REPORT)
+    check(report["results"], {"count": int, "bytes": int, "evicted": int})
+    check(report["counters"], {"delivered": int, "finished": int, "redelivered": int})
+    for rows, shape in ((report["nodes"], NODE), (report["workers"], WORKER), (report["queues"], QUEUE)):
+        assert rows
+        for row in rows:
+            check(row, shape)
+
+
+def test_the_report_says_who_is_there_and_what_they_are(busy: Cluster) -> None:
+    report = status(asker(busy))
+    assert (report["coordinator"], report["deputies"], report["dispatching"]) == ("a", ["b"], True)
+    states = {node["name"]: (node["state"], node["role"]) for node in report["nodes"]}
+    assert states == {
+        "a": ("alive", "coordinator"),
+        "b": ("alive", "deputy"),
+        "c": ("alive", "member"),
+        "d": ("away", "member"),
+        "e": ("lost", "member"),
+    }
+
+
+def test_the_report_counts_work(busy: Cluster) -> None:
+    report = status(asker(busy))
+    queues = {queue["name"]: queue for queue in report["queues"]}
+    figures = {name: queues["q"][name] for name in ("ready", "delayed", "unsettled", "consumers", "waiting_for")}
+    assert figures == {"ready": 2, "delayed": 1, "unsettled": 1, "consumers": 1, "waiting_for": ["odd"]}
+    assert queues["r"]["consumers"] == 1, "a queue that has only consumers is listed"
+    assert report["results"]["count"] == 1
+    assert report["counters"] == {"delivered": 2, "finished": 1, "redelivered": 0}
+    assert [(worker["node"], worker["active"]) for worker in report["workers"]] == [("b", 1)]
+
+
+def test_a_coordinator_without_authority_says_that_it_does_not_dispatch() -> None:
+    cluster = Cluster("a")
+    cluster.start("b")
+    cluster.until(cluster.agreed)
+    cluster.crash("b", vanish=True)
+    cluster.run(3)
+    client = cluster.client("a")
+    client.submit("t1")
+    report = status(client)
+    assert (report["dispatching"], report["under_replicated"]) == (False, 1)
