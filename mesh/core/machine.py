@@ -180,7 +180,7 @@ class Machine:
         if self.election.is_coordinator:
             self.reign.tick()
             if self.election.disk_low:
-                self._hand_over(self.reign.successor(willing=True))
+                self._hand_over()
         elif self._lost_its_stream():
             self._follow()
 
@@ -326,9 +326,10 @@ class Machine:
         self.edge.disk_low = why
         self.election.disk_low = bool(why)
 
-    def _hand_over(self, successor: str) -> None:
-        """Alone, a node with a full disk goes on: nobody else could settle what is running."""
-        if successor:
+    def _hand_over(self) -> None:
+        """Let a node with room lead. Where there is none, this one goes on: nobody else could settle what is running."""
+        successor = self.reign.successor(willing=True)
+        if successor and self.election.role == Role.REIGNING:
             self._step_down_for(successor)
 
     def _recover(self) -> None:

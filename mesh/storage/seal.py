@@ -37,7 +37,11 @@ def machine_id() -> str:
     if sys.platform == "darwin":
         return _macos_id()
     if sys.platform == "win32":
-        return _windows_id()
+        import winreg
+
+        place, access = r"SOFTWARE\Microsoft\Cryptography", winreg.KEY_READ | winreg.KEY_WOW64_64KEY
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place, 0, access) as key:
+            return str(winreg.QueryValueEx(key, "MachineGuid")[0])
     for path in _ID_FILES:
         try:
             text = path.read_text(encoding="ascii").strip()
@@ -56,15 +60,6 @@ def _macos_id() -> str:
     told = subprocess.run(asked, capture_output=True, text=True, timeout=_QUESTION_TIMEOUT_S, check=False).stdout
     found = re.search(r'"IOPlatformUUID" = "([^"]+)"', told)
     return found[1] if found is not None else ""
-
-
-def _windows_id() -> str:
-    if sys.platform != "win32":
-        return ""
-    import winreg
-
-    with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SOFTWARE\Microsoft\Cryptography", 0, winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as key:
-        return str(winreg.QueryValueEx(key, "MachineGuid")[0])
 
 
 class Seal:

@@ -69,7 +69,7 @@ class Heartbeat(msgspec.Struct, array_like=True, tag=1, gc=False):
     up_ms: int
     wall_ms: int
     asleep: bool = False
-    """The sender woke a short while ago and does not stand for election (R14)."""
+    """The sender stands for election only if nobody else does: it woke a short while ago (R14), or its disk is nearly full (R21)."""
     authority: bool = False
     """The sender is the coordinator and may dispatch."""
     echo_ms: int = -1

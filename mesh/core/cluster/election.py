@@ -97,9 +97,13 @@ class Election:
         """Whether this node still owes an earlier coordinator its promise."""
         return self.now < self._promised_until
 
+    def asleep(self) -> bool:
+        """Whether this node woke so recently that it shall not be elected (R14)."""
+        return self.now < self._asleep_until
+
     def reluctant(self) -> bool:
-        """Whether this node stands only if nobody better does: it woke a moment ago (R14), is not whole (R20), has no room (R21)."""
-        return self.now < self._asleep_until or self.damaged or self.disk_low
+        """Whether this node stands only if nobody better does: it has just woken (R14), is not whole (R20) or has no room (R21)."""
+        return self.asleep() or self.damaged or self.disk_low
 
     def up_ms(self) -> int:
         """Age of this process in milliseconds."""

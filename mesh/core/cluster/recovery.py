@@ -1,0 +1,54 @@
+"""What becomes of a damaged state directory's remains (R20).
+
+A row that is missing from a damaged file can't be told from one that was settled, so nothing of the file's context is believed: the
+node starts with an empty one, which deletes nothing anywhere, and gets back by the normal stream what others hold. What could be read
+lies aside meanwhile. Once the node has all that the mesh has, the mesh's context tells which of it is known there, live or settled;
+the rest is written anew. The broker knows a message by its id, so one that comes back under its old dot as well still runs once.
+"""
+
+from __future__ import annotations
+
+from mesh.core.cluster.replica import Replica
+from mesh.core.effects import Gap, Salvage
+from mesh.core.turn import Turn
+from mesh.wire.entries import Member, Scope, Setting
+from mesh.wire.frames import decode_entry
+
+SHARED_KINDS = (Member, Setting)
+
+
+class Recovery:
+    """The remains of a damaged state directory, until the mesh has said what it knows of them."""
+
+    def __init__(self, salvage: Salvage | None, replica: Replica, turn: Turn) -> None:
+        self._salvage = salvage
+        self._replica = replica
+        self._turn = turn
+        self.lost: list[Gap] | None = None
+        """What could not be read and nobody has either; None until that is known."""
+        self.kept = 0
+        """Entries of the damaged file that nobody else had."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether this node is not whole: it does not lead, and its disk is no copy of what the mesh had before (R20)."""
+        return self._salvage is not None
+
+    def members(self) -> list[Member]:
+        """Members that the damaged file knew, to find the mesh again."""
+        if self._salvage is None:
+            return []
+        entries = [decode_entry(blob) for _, _, blob in self._salvage.entries]
+        return [entry for entry in entries if isinstance(entry, Member)]
+
+    def finish(self, covered: dict[bytes, int]) -> None:
+        """This node has got all that the mesh has, whose context is ``covered``: journal to sequence. Keep what it does not cover."""
+        assert self._salvage is not None, "nothing is to be recovered"
+        salvage, self._salvage = self._salvage, None
+        for journal, sequence, blob in salvage.entries:
+            if sequence > covered.get(journal, 0):
+                entry = decode_entry(blob)
+                self._replica.write(entry, Scope.SHARED if isinstance(entry, SHARED_KINDS) else Scope.BULK)
+                self.kept += 1
+        self.lost = [gap for gap in salvage.gaps if gap.last > covered.get(gap.journal, 0)]
+        self._turn.recovered()
