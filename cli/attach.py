@@ -33,9 +33,20 @@ class Questions:
         self._patience_s = patience_s
 
     def query(self, what: str, argument: str = "") -> dict[str, Any]:
-        """The answer to a question of docs/protocol.md. Raises MeshNotFound, NotAllowed, MeshError."""
-        answer: dict[str, Any] = json.loads(self._client.query(what, argument, time.monotonic() + self._patience_s))
+        """The answer to a question of docs/protocol.md whose answer is an object.
+
+        Raises MeshNotFound, NotAllowed, NoCoordinator, InvalidSetting, NotFound, MeshError.
+        """
+        answer: dict[str, Any] = self._ask(what, argument)
         return answer
+
+    def rows(self, what: str, argument: str) -> list[Any]:
+        """The same where the answer is an array."""
+        answer: list[Any] = self._ask(what, argument)
+        return answer
+
+    def _ask(self, what: str, argument: str) -> Any:
+        return json.loads(self._client.query(what, argument, time.monotonic() + self._patience_s))
 
 
 @contextmanager

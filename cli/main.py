@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "call": ("mesh.cli.task:call", "Send a task and print its result."),
     "result": ("mesh.cli.task:result", "Print the state and result of a task."),
     "status": ("mesh.cli.status:status", "Show nodes, workers and queues."),
+    "queue": ("mesh.cli.queue:queue", "Show queues, and decide about tasks that kept losing their worker."),
+    "config": ("mesh.cli.config:config", "Show or change the settings that all nodes share."),
     "secret": ("mesh.cli.secret:secret", "Print what another machine needs to join."),
     "identity": ("mesh.cli.identity:identity", "Show or replace this machine's key."),
     "doctor": ("mesh.cli.doctor:doctor", "Check this machine, its node and its network."),
@@ -75,6 +77,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(args=arguments, prog_name="mesh", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:  # a group alone
+        click.echo(error.format_message())
+        return 0
     except click.ClickException as error:
         return _complain(_usage_line(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):

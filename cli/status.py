@@ -70,10 +70,11 @@ def draw(state: dict[str, Any]) -> Group:
     return Group(*parts)
 
 
+QUEUES = ("Queues", "queues", ("name", "ready", "delayed", "unsettled", "consumers", "waiting_for", "dead_letters"))
 TABLES = [
     ("Nodes", "nodes", ("name", "role", "state", "address", "pid", "version")),
     ("Workers", "workers", ("name", "node", "queues", "tasks", "slots", "active")),
-    ("Queues", "queues", ("name", "ready", "delayed", "unsettled", "consumers")),
+    QUEUES,
 ]
 NONE_YET = {"workers": "; start one: mesh worker -A APP"}
 

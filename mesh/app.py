@@ -19,9 +19,9 @@ from mesh.client.find import NodeFinder
 from mesh.client.link import Nodes
 from mesh.config import Settings
 from mesh.embedded import Embedded
-from mesh.errors import BodyTooLarge, UnknownTask, UsageError
+from mesh.errors import BodyTooLarge, NotEnoughCopies, PublishError, UnknownTask, UsageError
 from mesh.signature import DEFAULT_QUEUE, Signature
-from mesh.task import AsyncTask, Task, refuse_unknown
+from mesh.task import CALL_OPTIONS, AsyncTask, Task, refuse_unknown
 from mesh.wire.bodies import encode_call
 from mesh.wire.entries import Message
 
@@ -31,6 +31,8 @@ E = TypeVar("E", bound=type[Exception])
 
 MAX_NAME = 255
 """Most characters in a task id, a task's name and a queue's name."""
+MAIN = "__main__"
+MAX_DELIVERIES = 1000
 _SHORT_TEXT = re.compile(r"[^\ud800-\udfff]{1,255}", re.DOTALL)
 
 
@@ -50,7 +52,6 @@ class Mesh:
     the platform's); ``seeds`` are addresses ``host:port`` to look for nodes at, beside ``MESH_SEEDS``.
     ``embedded=True`` runs a private node and a worker for this application's tasks in this process, in memory, or in the
     directory ``home`` when it is given; nothing of it is visible to others.
-    ``publish_timeout`` is how long a publish or a question may take, in seconds.
     """
 
     def __init__(
@@ -64,6 +65,10 @@ class Mesh:
     ) -> None:
         self.name = _short_text(name, "the application's name")
         self.publish_timeout = 10.0
+        """How long a publish or a question may take, in seconds; set it at any time, it counts from the next call on.
+
+        Afterwards a publish raises PublishUnknown, MeshBusy or, with ``durability`` ``safe``, NotEnoughCopies.
+        """
         self._mesh = _short_text(mesh or os.environ.get("MESH_NAME") or "default", "the mesh's name")
         self._home = None if home is None else Path(home).expanduser()
         self._seeds = tuple(seeds or ())
@@ -83,19 +88,28 @@ class Mesh:
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(self, /, *, name: str | None = None, queue: str | None = None) -> TaskDecorator: ...
+    def task(self, /, *, name: str | None = None, queue: str | None = None, max_deliveries: int | None = None) -> TaskDecorator: ...
     def task(
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, queue: str | None = None, **unknown: Any
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        max_deliveries: int | None = None,
+        **unknown: Any,
     ) -> Any:
-        """Register a function as a task: ``@app.task`` or ``@app.task(name=..., queue=...)``.
+        """Register a function as a task: ``@app.task`` or ``@app.task(name=..., queue=..., max_deliveries=...)``.
 
         The name is ``module.function`` unless given; in the main program the application's name stands for the module.
-        Raises TypeError for an unknown option, UsageError when another function has the name.
+        ``max_deliveries`` (1 to 1,000) is how often it is delivered to a worker that is then lost before it fails with
+        DeliveriesExhausted; the default is the queue's, else the mesh's.
+        Raises TypeError for an unknown option, UsageError for a value out of range and when another function has the name.
         """
-        refuse_unknown("app.task()", unknown, ("name", "queue"))
+        refuse_unknown("app.task()", unknown, ("name", "queue", "max_deliveries"))
         if function is None:
-            return lambda function: self._register(function, name, queue)
-        return self._register(function, name, queue)
+            return lambda function: self._register(function, name, queue, max_deliveries)
+        return self._register(function, name, queue, max_deliveries)
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:
@@ -105,10 +119,15 @@ class Mesh:
     def register_error(self, error: E) -> E:
         """Let a task's exceptions of this type reach the caller as this type; usable as a class decorator. It has to be
         constructible from its ``args``.
+
+        A class of the main program goes by the application's name, as tasks do: a worker has it under the name of the module that it
+        loaded.
         """
         if not (isinstance(error, type) and issubclass(error, Exception)):
             raise TypeError(f"register_error() takes an exception class, not {error!r}")
         self._registered[type_name(error)] = error
+        if error.__module__ == MAIN:
+            self._registered[f"{self.name}.{error.__qualname__}"] = error
         return error
 
     @property
@@ -116,7 +135,7 @@ class Mesh:
         """The types given to :meth:`register_error`, by name on the wire, read-only."""
         return MappingProxyType(self._registered)
 
-    def _register(self, function: Callable[..., Any], name: str | None, queue: str | None) -> Task[..., Any]:
+    def _register(self, function: Callable[..., Any], name: str | None, queue: str | None, max_deliveries: int | None) -> Task[..., Any]:
         if not callable(function):
             raise TypeError(f"app.task() takes a function, not {function!r}")
         name = _short_text(name, "a task's name") if name is not None else self._name_of(function)
@@ -124,16 +143,17 @@ class Mesh:
         if known is not None and (known.run.__module__, known.run.__qualname__) != (function.__module__, function.__qualname__):
             raise UsageError(f"two functions want the task name {name!r}: give one of them another with @app.task(name=...)")
         queue = DEFAULT_QUEUE if queue is None else _short_text(queue, "a queue's name")
-        task: Task[..., Any] = Task(self, function, name, queue)
+        _check_deliveries(max_deliveries)
+        task: Task[..., Any] = Task(self, function, name, queue, max_deliveries)
         if task.is_async:
-            task = AsyncTask(self, function, name, queue)
+            task = AsyncTask(self, function, name, queue, max_deliveries)
         if self._embedded is not None:
             self._embedded.consume(queue)
         self._tasks[name] = task
         return task
 
     def _name_of(self, function: Callable[..., Any]) -> str:
-        module = self.name if function.__module__ == "__main__" else function.__module__
+        module = self.name if function.__module__ == MAIN else function.__module__
         return f"{module}.{function.__name__}"
 
     # -- calls --------------------
@@ -141,7 +161,8 @@ class Mesh:
     def submit_many(self, signatures: Iterable[Signature[R]]) -> list[result.AsyncResult[R]]:
         """Submit calls as one batch; returns their results in order when all are confirmed.
 
-        Nothing is sent when one of them can't be encoded. Raises as Task.delay; PublishUnknown also when a part was accepted.
+        Nothing is sent when one of them can't be encoded. Raises as Task.delay; PublishUnknown also when a part was accepted. A
+        PublishError has the ids in ``task_ids``.
         """
         max_body_bytes = self._max_body_bytes()
         messages = [self._message(call, max_body_bytes) for call in signatures]
@@ -149,7 +170,13 @@ class Mesh:
             return []
         client = self.client
         pending = client.expect([message.id for message in messages])
-        copies = client.submit(messages, time.monotonic() + self.publish_timeout).copies
+        try:
+            copies = client.submit(messages, time.monotonic() + self.publish_timeout).copies
+        except PublishError as error:
+            error.task_ids = [message.id for message in messages]
+            if isinstance(error, NotEnoughCopies):
+                error.results = [result.AsyncResult(self, client, one, error.copies) for one in pending]
+            raise
         return [result.AsyncResult(self, client, one, copies) for one in pending]
 
     def send_task(
@@ -161,18 +188,23 @@ class Mesh:
         queue: str | None = None,
         task_id: str | None = None,
         countdown: float | None = None,
+        max_deliveries: int | None = None,
         **unknown: Any,
     ) -> result.AsyncResult[Any]:
         """Submit a call of a task by name, which need not be defined here. Options, return and errors as Task.apply_async."""
-        refuse_unknown("app.send_task()", unknown, ("name", "args", "kwargs", "queue", "task_id", "countdown"))
+        refuse_unknown("app.send_task()", unknown, ("name", *CALL_OPTIONS))
+        known = self._tasks.get(name)
+        if max_deliveries is None and known is not None:
+            max_deliveries = known.max_deliveries
         call: Signature[Any] = Signature(
             self,
             _short_text(name, "a task's name"),
             args,
             kwargs,
-            queue=queue or (self._tasks[name].queue if name in self._tasks else DEFAULT_QUEUE),
+            queue=queue or (known.queue if known is not None else DEFAULT_QUEUE),
             task_id=task_id,
             countdown=countdown,
+            max_deliveries=max_deliveries,
         )
         return self.submit_many([call])[0]
 
@@ -199,9 +231,9 @@ class Mesh:
             self._check_size(call.task, len(body))
         id = ids.task_id() if call.task_id is None else _short_text(call.task_id, "a task_id")
         eta_ms = 0 if call.countdown is None else _eta_ms(call.countdown)
-        return Message(
-            id, call.queue if call.queue is DEFAULT_QUEUE else _short_text(call.queue, "a queue's name"), call.task, body, 0, eta_ms
-        )
+        queue = call.queue if call.queue is DEFAULT_QUEUE else _short_text(call.queue, "a queue's name")
+        _check_deliveries(call.max_deliveries)
+        return Message(id, queue, call.task, body, 0, eta_ms, call.max_deliveries or 0)
 
     def _max_body_bytes(self) -> int:
         """The limit below which nobody needs to be asked."""
@@ -262,6 +294,11 @@ def _short_text(value: object, what: str) -> str:
     if not isinstance(value, str) or not _SHORT_TEXT.fullmatch(value):
         raise UsageError(f"{what} must be a text of 1 to {MAX_NAME} characters, not {value!r:.80}")
     return value
+
+
+def _check_deliveries(limit: object) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_DELIVERIES):
+        raise UsageError(f"max_deliveries must be a whole number from 1 to {MAX_DELIVERIES}, not {limit!r}")
 
 
 def _eta_ms(countdown: float) -> int:

@@ -6,12 +6,16 @@ Values come from, in falling order: an option or keyword, the environment (``MES
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.errors import InvalidSetting
+
+UNITS = {"_s": "seconds", "_bytes": "bytes"}
+"""The end of a setting's name -> its unit."""
 
 
 def _setting(
@@ -152,10 +156,16 @@ def check(item: dataclasses.Field[Any], value: Any) -> None:
         return
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise InvalidSetting(f"{item.name} needs a number, not {value!r}")
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise InvalidSetting(f"{item.name} must be between {low} and {high}, not {value}")
+    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise InvalidSetting(f"{item.name} must be {limits}, not {value}")
 
 
 def mesh_wide() -> dict[str, dataclasses.Field[Any]]:
     """The settings that ``mesh config set`` settles for all nodes, by name."""
     return {item.name: item for item in dataclasses.fields(Settings) if item.metadata["mesh_wide"]}
+
+
+def unit(name: str) -> str:
+    """The unit of a setting, by the end of its name; empty for a number of things and for a choice."""
+    return next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "")

@@ -7,7 +7,9 @@ The first line of the docstring is the message when none is given.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
+from typing import Any, Literal
 
 
 class Fault(Enum):
@@ -93,15 +95,35 @@ class NotFound(MeshError, LookupError):
     exit_code = 3
 
 
+class NoCoordinator(MeshError):
+    """The mesh has no coordinator right now."""
+
+    retry = True
+
+
 # -- publishing --------------------
 
 
 class PublishError(MeshError):
-    """A publish was not confirmed."""
+    """A publish was not confirmed.
+
+    ``outcome`` says what is known: ``accepted`` (it will run), ``not accepted`` (it will not) or ``unknown``; ``task_ids`` are the ids
+    of the call, ``task_id`` the first of them.
+    """
+
+    outcome: Literal["accepted", "not accepted", "unknown"] = "unknown"
+    task_ids: Sequence[str] = ()
+
+    @property
+    def task_id(self) -> str:
+        """The id of the task, the first one of a batch; empty when the error came from elsewhere, as a task's own failure."""
+        return self.task_ids[0] if self.task_ids else ""
 
 
 class NotAccepted(PublishError):
     """The mesh refused the message; it will not run."""
+
+    outcome = "not accepted"
 
 
 class PublishUnknown(PublishError, TimeoutError):
@@ -111,21 +133,29 @@ class PublishUnknown(PublishError, TimeoutError):
 
 
 class NotEnoughCopies(PublishError):
-    """Accepted and kept, but not on as many disks as durability="safe" asks for when the deadline came. It will run."""
+    """Accepted and kept, but not on as many disks as durability="safe" asks for when the deadline came. It will run.
 
+    ``copies`` is how many disks have it for sure, ``results`` are the AsyncResults of the call and ``result`` the first of them: they
+    can be waited for. Publishing the same ids again waits for the copies once more and runs nothing twice.
+    """
+
+    outcome = "accepted"
     retry = True
+
+    def __init__(self, message: str = "", copies: int = 1) -> None:
+        super().__init__(message)
+        self.copies = copies
+        self.results: Sequence[Any] = ()
+
+    @property
+    def result(self) -> Any:
+        """The task's AsyncResult, the first one of a batch; None when the error came from elsewhere, as a task's own failure."""
+        return self.results[0] if self.results else None
 
 
 class MeshBusy(NotAccepted):
     """The node has no room for more messages now."""
 
-    retry = True
-
-
-class DiskLow(NotAccepted):
-    """The node's disk is nearly full: it takes nothing new until there is room again (rule R21)."""
-
-    fault = Fault.MACHINE
     retry = True
 
 
@@ -210,22 +240,6 @@ class IdentityTaken(MachineError):
     """Another process with this node's key is alive (rule R3)."""
 
     exit_code = 3
-
-
-class StateCopied(StateRefused):
-    """The state directory is a copy of another node's (rule R3)."""
-
-
-class IdentityTaken(MachineError):
-    """Another process with this node's key is alive (rule R3)."""
-
-    exit_code = 3
-
-
-class DiskFull(MachineError):
-    """The disk has no room for a transaction; nothing of it was written, and it may be tried again."""
-
-    retry = True
 
 
 class DiskFull(MachineError):

@@ -28,7 +28,7 @@ class Signature(Generic[R]):
     Arguments given at the call go before ``args``; keywords and options given at the call win. An immutable signature takes none.
     """
 
-    __slots__ = ("_publisher", "args", "countdown", "immutable", "kwargs", "queue", "task", "task_id")
+    __slots__ = ("_publisher", "args", "countdown", "immutable", "kwargs", "max_deliveries", "queue", "task", "task_id")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Signature(Generic[R]):
         queue: str = DEFAULT_QUEUE,
         task_id: str | None = None,
         countdown: float | None = None,
+        max_deliveries: int | None = None,
         immutable: bool = False,
     ) -> None:
         self.task = task
@@ -48,6 +49,7 @@ class Signature(Generic[R]):
         self.queue = queue
         self.task_id = task_id
         self.countdown = countdown
+        self.max_deliveries = max_deliveries
         self.immutable = immutable
         self._publisher = publisher
 
@@ -63,9 +65,10 @@ class Signature(Generic[R]):
         queue: str | None = None,
         task_id: str | None = None,
         countdown: float | None = None,
+        max_deliveries: int | None = None,
     ) -> AsyncResult[R]:
         """Submit it, with more arguments and other options. Raises what Task.apply_async raises."""
-        call = self.clone(args, kwargs, queue=queue, task_id=task_id, countdown=countdown)
+        call = self.clone(args, kwargs, queue=queue, task_id=task_id, countdown=countdown, max_deliveries=max_deliveries)
         return self._publisher.submit_many([call])[0]
 
     def clone(
@@ -76,6 +79,7 @@ class Signature(Generic[R]):
         queue: str | None = None,
         task_id: str | None = None,
         countdown: float | None = None,
+        max_deliveries: int | None = None,
     ) -> Signature[R]:
         """A copy with more arguments and other options."""
         fixed = self.immutable
@@ -87,6 +91,7 @@ class Signature(Generic[R]):
             queue=queue or self.queue,
             task_id=task_id or self.task_id,
             countdown=self.countdown if countdown is None else countdown,
+            max_deliveries=self.max_deliveries if max_deliveries is None else max_deliveries,
             immutable=fixed,
         )
 
@@ -106,4 +111,5 @@ class Signature(Generic[R]):
         return f"{self.task}({', '.join(parts)})"
 
     def _parts(self) -> tuple[Any, ...]:
-        return self.task, tuple(self.args), dict(self.kwargs), self.queue, self.task_id, self.countdown, self.immutable
+        options = self.queue, self.task_id, self.countdown, self.max_deliveries, self.immutable
+        return self.task, tuple(self.args), dict(self.kwargs), options

@@ -14,19 +14,24 @@ from mesh.signature import Publisher, Signature
 P = ParamSpec("P")
 R = TypeVar("R")
 
+CALL_OPTIONS = ("args", "kwargs", "queue", "task_id", "countdown", "max_deliveries")
+"""What a call takes beside the task's own arguments."""
+
 
 class Task(Generic[P, R]):
     """A registered function: called, it runs here; with :meth:`delay` it runs in the mesh. Made by ``@app.task``.
 
-    ``name`` is what workers know it by, ``queue`` where it goes unless a call says otherwise, ``run`` the function itself.
+    ``name`` is what workers know it by, ``queue`` where it goes and ``max_deliveries`` how often it may be delivered unless a call says
+    otherwise (None for the queue's limit), ``run`` the function itself.
     """
 
     __wrapped__: Callable[P, Any]
     __name__: str
 
-    def __init__(self, publisher: Publisher, function: Callable[P, Any], name: str, queue: str) -> None:
+    def __init__(self, publisher: Publisher, function: Callable[P, Any], name: str, queue: str, max_deliveries: int | None = None) -> None:
         self.name = name
         self.queue = queue
+        self.max_deliveries = max_deliveries
         self.run = function
         self.is_async = inspect.iscoroutinefunction(function)
         self._publisher = publisher
@@ -42,8 +47,9 @@ class Task(Generic[P, R]):
         """Submit a call; returns when the mesh has confirmed it, with the number of copies in the result's ``copies``.
 
         Raises TypeError for arguments that the function does not take, NotEncodable for values that can't travel, BodyTooLarge,
-        NotAccepted and MeshBusy when it will not run, PublishUnknown when that is not known at the deadline
-        (``app.publish_timeout``), MeshNotFound and NotAllowed when there is no node.
+        NotAccepted, MeshBusy and DiskLow when it will not run, PublishUnknown when that is not known at the deadline
+        (``app.publish_timeout``), NotEnoughCopies when it will run but too few disks have it by then (``durability`` is ``safe``; the
+        result is on the error), MeshNotFound and NotAllowed when there is no node.
         """
         return self._publisher.submit_many([self.signature(args, kwargs)])[0]
 
@@ -55,15 +61,17 @@ class Task(Generic[P, R]):
         queue: str | None = None,
         task_id: str | None = None,
         countdown: float | None = None,
+        max_deliveries: int | None = None,
         **unknown: NoReturn,
     ) -> AsyncResult[R]:
         """Submit a call with options; returns and raises as :meth:`delay` does.
 
         ``queue`` replaces the task's own; ``task_id`` (1 to 255 characters) replaces the random one, and the mesh runs one id once;
-        ``countdown`` is in seconds from now. Raises TypeError for an unknown option, UsageError for a value out of range.
+        ``countdown`` is in seconds from now; ``max_deliveries`` (1 to 1,000) is how often it may be delivered before it fails with
+        DeliveriesExhausted. Raises TypeError for an unknown option, UsageError for a value out of range.
         """
-        refuse_unknown(f"{self.name}.apply_async()", unknown, ("args", "kwargs", "queue", "task_id", "countdown"))
-        call = self.signature(args, kwargs, queue=queue, task_id=task_id, countdown=countdown)
+        refuse_unknown(f"{self.name}.apply_async()", unknown, CALL_OPTIONS)
+        call = self.signature(args, kwargs, queue=queue, task_id=task_id, countdown=countdown, max_deliveries=max_deliveries)
         return self._publisher.submit_many([call])[0]
 
     def signature(
@@ -74,6 +82,7 @@ class Task(Generic[P, R]):
         queue: str | None = None,
         task_id: str | None = None,
         countdown: float | None = None,
+        max_deliveries: int | None = None,
         immutable: bool = False,
     ) -> Signature[R]:
         """A call that is not made yet; it may be partial."""
@@ -85,16 +94,17 @@ class Task(Generic[P, R]):
             queue=queue or self.queue,
             task_id=task_id,
             countdown=countdown,
+            max_deliveries=self.max_deliveries if max_deliveries is None else max_deliveries,
             immutable=immutable,
         )
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """The same from plain arguments."""
-        return Signature(self._publisher, self.name, args, kwargs, queue=self.queue)
+        return self.signature(args, kwargs)
 
     def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """The same, immutable: arguments given at the call are left out."""
-        return Signature(self._publisher, self.name, args, kwargs, queue=self.queue, immutable=True)
+        return self.signature(args, kwargs, immutable=True)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 import zmq
 
+from mesh.client.failures import answer_error
 from mesh.client.link import Link, Nodes
 from mesh.client.outbox import Outbox, Publication
 from mesh.client.pending import Pending, PendingTable
@@ -72,10 +73,10 @@ class Client:
     def submit(self, messages: list[Message], deadline_s: float) -> Confirm:
         """Hand over messages; returns when all are confirmed, with the smallest number of copies.
 
-        Raises NotAccepted or MeshBusy (nothing will run), PublishUnknown (may run or not; the same ids again are safe),
-        MeshNotFound or NotAllowed (no node: nothing was sent).
+        Raises NotAccepted, MeshBusy or DiskLow (nothing will run), PublishUnknown (may run or not; the same ids again are safe),
+        NotEnoughCopies (all will run), MeshNotFound or NotAllowed (no node: nothing was sent).
         """
-        publication = Publication(messages)
+        publication = Publication(messages, deadline_s)
         with self._lock:
             self._check_usable()
             self._outbox.add(publication)
@@ -173,7 +174,8 @@ class Client:
     def query(self, what: str, argument: str, deadline_s: float) -> bytes:
         """Ask the mesh a question of docs/protocol.md; the answer is JSON.
 
-        Raises MeshNotFound, NotAllowed without a node, MeshError when the answer is an error or does not come in time.
+        Raises MeshNotFound, NotAllowed without a node, NoCoordinator, InvalidSetting, NotFound or MeshError when the answer is such an
+        error, MeshError when it does not come in time.
         """
         question = _Question(what, argument)
         with self._lock:
@@ -190,7 +192,7 @@ class Client:
             self.raise_why()
             raise MeshError(f"no answer to {what!r} before the deadline")
         if question.answer.error:
-            raise MeshError(question.answer.error)
+            raise answer_error(question.answer.error)
         return question.answer.body
 
     def close(self) -> None:

@@ -1,4 +1,7 @@
-"""Remote failures become exceptions again: only builtins, mesh's own errors and registered types, never by importing a name."""
+"""What went wrong elsewhere becomes exceptions: a node's refusals by their code, a task's failures by their type's name.
+
+Of types only builtins, mesh's own errors and registered ones count; nothing is imported because a name says so.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh import errors
-from mesh.errors import MeshError, TaskError
+from mesh.errors import BodyTooLarge, DiskLow, InvalidSetting, MeshError, NoCoordinator, NotAccepted, NotFound, TaskError
 from mesh.wire.bodies import decode
 from mesh.wire.entries import Failure, Result
 
@@ -18,6 +21,27 @@ BUILTIN_ERRORS: Mapping[str, type[Exception]] = {
 OWN_ERRORS: Mapping[str, type[Exception]] = {
     f"mesh.errors.{name}": kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, MeshError)
 }
+
+
+REFUSALS: Mapping[str, type[MeshError]] = {"too-large": BodyTooLarge, "disk-low": DiskLow}
+"""The code that a Confirm's error begins with; any other is a NotAccepted."""
+ANSWERS: Mapping[str, type[MeshError]] = {"invalid": InvalidSetting, "not-found": NotFound, "no-coordinator": NoCoordinator}
+"""The code that an Answer's error begins with; any other is a MeshError."""
+WITHOUT_COORDINATOR = "; while it elects one this takes a second or two; for longer see `mesh status`: start the nodes that are lost"
+
+
+def refusal(text: str) -> MeshError:
+    """The error for a Confirm that accepts nothing (``code: text``)."""
+    return REFUSALS.get(text.partition(":")[0], NotAccepted)(text)
+
+
+def answer_error(text: str) -> MeshError:
+    """The error for an Answer (``code: text``), without the code when it has become the type."""
+    code, _, plain = text.partition(": ")
+    kind = ANSWERS.get(code)
+    if kind is None:
+        return MeshError(text)
+    return kind(plain.partition(";")[0] + WITHOUT_COORDINATOR if kind is NoCoordinator else plain)
 
 
 def type_name(kind: type) -> str:

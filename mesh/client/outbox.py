@@ -10,7 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from mesh.errors import BodyTooLarge, MeshBusy, MeshError, NotAccepted, PublishUnknown
+from mesh.client.failures import refusal
+from mesh.errors import MeshBusy, MeshError, NotEnoughCopies, PublishUnknown
 from mesh.wire.entries import Message
 from mesh.wire.messages import Confirm, Submit
 
@@ -20,15 +21,25 @@ MESSAGE_OVERHEAD_BYTES = 64
 """Upper estimate of what a message takes in a frame beside its texts and its body."""
 BUSY_PAUSE_S = 0.05
 """Pause before a node that was busy is asked again."""
+DEADLINE_SPREAD_S = 0.5
+"""One frame has one deadline, its earliest: publications with later ones than that go into another."""
+CONFIRM_MARGIN_S = 0.2
+"""How long before the caller's deadline a node is to have answered: the answer has to be on time to be of use."""
+NOT_ENOUGH_COPIES = "not-enough-copies:"
+"""How the error of a Confirm begins whose messages are accepted all the same."""
 
 
 class Publication:
     """The messages of one call, from hand-over until they are confirmed, refused or given up."""
 
-    __slots__ = ("accepted", "busy", "copies", "done", "error", "exposed", "latch", "messages", "taken", "warnings")
+    __slots__ = ("accepted", "busy", "copies", "deadline_s", "done", "error", "exposed", "latch", "messages", "short", "taken", "warnings")
 
-    def __init__(self, messages: list[Message]) -> None:
+    def __init__(self, messages: list[Message], deadline_s: float) -> None:
         self.messages = messages
+        self.deadline_s = deadline_s
+        """When the caller gives up, monotonic."""
+        self.short = ""
+        """Why a part that was accepted lacks copies, else empty."""
         self.taken = 0
         """How many messages were put into frames."""
         self.accepted = 0
@@ -59,8 +70,9 @@ class Publication:
         self.copies = min(self.copies, confirm.copies) if self.accepted else confirm.copies
         self.accepted += count
         self.warnings.extend(queue for queue in confirm.warnings if queue not in self.warnings)
+        self.short = self.short or confirm.error.removeprefix(NOT_ENOUGH_COPIES).strip()
         if self.accepted == len(self.messages):
-            self.finish()
+            self.finish(NotEnoughCopies(self.short, self.copies) if self.short else None)
 
     def finish(self, error: MeshError | None = None) -> None:
         """Wake the caller."""
@@ -94,6 +106,10 @@ class _Frame:
             start += count
             frames.append(frame)
         return frames
+
+    @property
+    def deadline_s(self) -> float:
+        return min(publication.deadline_s for publication, _ in self.parts)
 
     @property
     def wanted(self) -> bool:
@@ -134,7 +150,7 @@ class Outbox:
             if frame is None:
                 return
             self._number += 1
-            if not send(Submit(self._number, frame.messages)):
+            if not send(Submit(self._number, frame.messages, _deadline_ms(frame.deadline_s - now_s))):
                 self._again.appendleft(frame)
                 return
             if frame.sends == 0:
@@ -150,7 +166,7 @@ class Outbox:
         if frame is None:
             return []
         self._in_flight_bytes -= frame.size
-        if not confirm.error:
+        if not confirm.error or confirm.error.startswith(NOT_ENOUGH_COPIES):
             for publication, count in frame.parts:
                 publication.accept(count, confirm)
             return [m.id for m in frame.messages] if frame.sends > 1 else []
@@ -222,6 +238,8 @@ class Outbox:
             if publication.done:
                 self._inbox.popleft()
                 continue
+            if frame.messages and abs(publication.deadline_s - frame.parts[0][0].deadline_s) > DEADLINE_SPREAD_S:
+                break
             room = self._frame_bytes - frame.size if frame.messages else 1 << 62  # a lone message always goes
             messages, size = publication.take(MAX_MESSAGES - len(frame.messages), self._frame_bytes - frame.size)
             if not messages and not frame.messages:
@@ -243,9 +261,14 @@ class Outbox:
     def _refusal(self, publication: Publication, text: str) -> MeshError:
         if publication.exposed or publication.accepted:
             return self._unknown(publication, text)
-        return (BodyTooLarge if text.startswith("too-large") else NotAccepted)(text)
+        return refusal(text)
 
     def _unknown(self, publication: Publication, reason: str) -> MeshError:
         total = len(publication.messages)
         what = f"task {publication.messages[0].id}" if total == 1 else f"{total - publication.accepted} of {total} tasks"
         return PublishUnknown(f"{what} may or may not run: {reason}; publishing the same ids again is safe")
+
+
+def _deadline_ms(remaining_s: float) -> int:
+    """How long the node may take, in whole milliseconds; at least one, as 0 would mean for ever."""
+    return max(1, int((remaining_s - min(CONFIRM_MARGIN_S, remaining_s / 4)) * 1000))

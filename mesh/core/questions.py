@@ -39,7 +39,7 @@ def _config(machine: Machine, argument: str) -> bytes:
 
 def _config_set(machine: Machine, argument: str) -> bytes:
     """``KEY=VALUE``; an empty value goes back to the default. Answers the setting's row."""
-    key, _, value = argument.partition("=")
+    key, _, value = argument.rpartition("=")  # a queue's name may have one too, a value never has
     machine.policies.set(key, value, machine.election.term)
     row: dict[str, Any] = machine.policies.report().get(key, {"value": None})
     return _encode({key: row})
@@ -52,11 +52,12 @@ def _dead_letters(machine: Machine, argument: str) -> bytes:
 
 def _requeue(machine: Machine, argument: str) -> bytes:
     """``QUEUE`` for all its dead letters, or ``QUEUE=ID`` for one; answers the ids that are live again."""
-    queue, _, id = argument.partition("=")
-    letters = machine.broker.dead_letters.of_queue(queue)
-    if id:
-        letters = [letter for letter in letters if letter.message.id == id]
+    dead = machine.broker.dead_letters
+    letters = dead.of_queue(argument)
+    if not letters and "=" in argument:  # names and ids may have one too, so it is compared and not taken apart
+        letters = [letter for queue in dead.queues() for letter in dead.of_queue(queue) if f"{queue}={letter.message.id}" == argument]
         if not letters:
+            queue, _, id = argument.partition("=")
             raise NotFound(f"the queue {queue!r} has no dead letter {id}; mesh queue dead-letters {queue} lists them")
     for letter in letters:
         machine.broker.revive(letter)

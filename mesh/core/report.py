@@ -19,6 +19,7 @@ def status_report(machine: Machine) -> bytes:
     """The status of the mesh as JSON; the fields are those of docs/reference/status.md."""
     broker, dispatcher, election = machine.broker, machine.dispatcher, machine.election
     membership = machine.membership
+    consumed = {name for worker in broker.workers.values() for name in worker.queues}
     report = {
         "mesh": machine.me.mesh,
         "id": machine.me.mesh_id,
@@ -46,8 +47,9 @@ def status_report(machine: Machine) -> bytes:
                 "unsettled": queue.unsettled if queue is not None else 0,
                 "consumers": sum(name in worker.queues for worker in broker.workers.values()),
                 "waiting_for": dispatcher.waiting_for(name),
+                "dead_letters": broker.dead_letters.count(name),
             }
-            for name in sorted(set(broker.queues) | {name for worker in broker.workers.values() for name in worker.queues})
+            for name in sorted(set(broker.queues) | broker.dead_letters.queues() | consumed)
             for queue in [broker.queues.get(name)]
         ],
         "under_replicated": machine.replication.under_replicated(),

@@ -1,0 +1,101 @@
+"""`mesh config`: the settings that all nodes of a mesh share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import click
+from mesh.cli import output
+from mesh.cli.attach import attached, mesh_option
+from mesh.cli.options import Options
+
+from mesh.config import mesh_wide, unit
+from mesh.errors import UsageError
+
+COLUMNS = ("setting", "value", "unit", "default", "set by")
+ORIGINS = {"mesh": "mesh config", "node": "the node's start", "default": ""}
+"""Where a value comes from, for people; empty for the default."""
+
+
+class SettingsCommand(click.Command):
+    """A command whose help lists settings, from the table in mesh/config.py. ``names`` are those that it lists, None for all."""
+
+    names: ClassVar[Iterable[str] | None] = None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options, then the settings."""
+        super().format_options(ctx, formatter)
+        with formatter.section("Settings"):
+            formatter.write_dl([(name, described(item)) for name, item in mesh_wide().items() if self.names is None or name in self.names])
+
+
+def described(item: dataclasses.Field[Any]) -> str:
+    """A setting's unit or choices, its default and its effect, for `--help`."""
+    kind = " | ".join(item.metadata["choices"]) or unit(item.name) or "number"
+    return f"{kind}, default {shown(item.default)}: {item.metadata['effect']}".replace("`", "")
+
+
+def shown(value: Any) -> str:
+    """A value for people: 10 instead of 10.0."""
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+@click.group(epilog=output.example("mesh config show", "mesh config set durability safe"))
+def config() -> None:
+    """Show or change the settings that all nodes share.
+
+    A value counts on every node within a moment, stays over restarts, and wins over what a node was started with.
+    """
+
+
+@config.command(epilog=output.example("mesh config show", "mesh config show --json"), cls=SettingsCommand)
+@mesh_option
+@output.json_option
+def show(mesh: str | None, as_json: bool) -> None:
+    """Print the settings of the mesh, and those of single queues.
+
+    Without a coordinator: as the node that is asked knows them.
+    """
+    with attached(Options({"mesh": mesh})) as questions:
+        rows: dict[str, dict[str, Any]] = questions.query("config")
+    rows = {name: row | {"unit": unit(name)} for name, row in rows.items()}
+    if as_json:
+        output.print_json(rows)
+        return
+    cells = [
+        (name, shown(row["value"]), row["unit"], shown(row["default"]), ORIGINS.get(row["origin"], row["origin"]))
+        for name, row in rows.items()
+    ]
+    output.console().print(output.table("Settings of the mesh", COLUMNS, cells))
+
+
+@config.command(
+    "set",
+    cls=SettingsCommand,
+    epilog=output.example("mesh config set durability safe", "mesh config set takeover_patience_s 30", "mesh config set copies --default"),
+)
+@click.argument("key")
+@click.argument("value", required=False)
+@click.option("--default", "to_default", is_flag=True, help="Go back to the default.")
+@mesh_option
+def set_(key: str, value: str | None, to_default: bool, mesh: str | None) -> None:
+    """Change a setting on all nodes.
+
+    An empty VALUE goes back to the default, as --default does. Exit code 2 for an unknown KEY or a VALUE out of range; nothing is
+    changed then.
+    """
+    change(mesh, key, value, to_default)
+
+
+def change(mesh: str | None, key: str, value: str | None, to_default: bool) -> None:
+    """Ask the mesh for one change and print what it is now. Raises UsageError, and what the mesh says."""
+    if to_default == (value is not None):
+        raise UsageError(f"give a value for {key}, or --default to go back to the default")
+    with attached(Options({"mesh": mesh})) as questions:
+        row = questions.query("config-set", f"{key}={value or ''}")[key]
+    if row["value"] is None:
+        click.echo(f"{key}: the mesh's value")
+    else:
+        click.echo(f"{key} = {shown(row['value'])}{'' if value else ' (default)'}")
