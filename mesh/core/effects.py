@@ -16,6 +16,9 @@ from mesh.wire.entries import Member
 from mesh.wire.frames import Envelope
 from mesh.wire.messages import HeadState, PeerMessage, SessionReply
 
+SMALL_ROWS = 8
+"""Rows of a batch that a loop may commit itself when nobody else depends on it."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -34,6 +37,11 @@ class Batch:
     """(term, node voted for) when it changed."""
     recovered: bool = False
     """What was salvaged from a damaged state directory is dealt with: forget it."""
+
+    @property
+    def small(self) -> bool:
+        """Whether committing it is a matter of one fsync and little else."""
+        return len(self.entries) + len(self.settled) <= SMALL_ROWS
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.settled or self.heads or self.dropped or self.vote or self.recovered)

@@ -185,6 +185,11 @@ class Machine:
             self._follow()
 
     @property
+    def alone(self) -> bool:
+        """Whether this node is the whole mesh: no other machine counts its heartbeats."""
+        return len(self.membership.admitted()) <= 1
+
+    @property
     def calm(self) -> bool:
         """Whether nothing here depends on the next few dozen milliseconds."""
         settled = self.election.role in (Role.FOLLOWER, Role.REIGNING) and self.election.hears_coordinator()

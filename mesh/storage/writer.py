@@ -39,6 +39,16 @@ class Writer:
         self._idle = False
         self._batches.put(batch)
 
+    def commit_here(self, batch: Batch) -> None:
+        """Commit in the caller's thread, the one that submits, and return when it is durable; only when ``idle``. Raises DiskFailed."""
+        if not self._idle:
+            raise RuntimeError("the writer still has a batch, or has failed")
+        try:
+            self._store.commit(batch)
+        except BaseException:
+            self._idle = False
+            raise
+
     def close(self) -> None:
         """End the thread, after the commit that is under way; then its ``done`` has been called. The store stays open."""
         self._batches.put(None)

@@ -100,3 +100,24 @@ def test_a_failed_commit_is_reported_once_and_nothing_more_is_written(tmp_path: 
         writer.submit(Batch(2))
     writer.close()
     assert reports.empty()
+
+
+def test_a_batch_can_be_committed_by_the_thread_that_submits_when_the_writer_is_idle(tmp_path: Path, reports: SimpleQueue[object]):
+    store = SqliteStore(tmp_path / "state.db")
+    store.load()
+    writer = Writer(store, reports.put, reports.put)
+    writer.commit_here(Batch(1, vote=(7, "n")))
+    writer.close()
+    store.close()
+    assert reports.empty()
+    again = SqliteStore(tmp_path / "state.db")
+    assert again.load().term == 7
+    again.close()
+
+
+def test_a_batch_can_not_be_committed_beside_one_that_is_under_way(gated: tuple[GatedStore, Writer]):
+    store, writer = gated
+    writer.submit(Batch(1, vote=(1, "n")))
+    with pytest.raises(RuntimeError):
+        writer.commit_here(Batch(2, vote=(2, "n")))
+    store.gate.set()
