@@ -107,6 +107,7 @@ class Mesh:
         Raises TypeError for an unknown option, UsageError for a value out of range and when another function has the name.
         """
         refuse_unknown("app.task()", unknown, ("name", "queue", "max_deliveries"))
+        _check_deliveries(max_deliveries)
         if function is None:
             return lambda function: self._register(function, name, queue, max_deliveries)
         return self._register(function, name, queue, max_deliveries)
@@ -143,7 +144,6 @@ class Mesh:
         if known is not None and (known.run.__module__, known.run.__qualname__) != (function.__module__, function.__qualname__):
             raise UsageError(f"two functions want the task name {name!r}: give one of them another with @app.task(name=...)")
         queue = DEFAULT_QUEUE if queue is None else _short_text(queue, "a queue's name")
-        _check_deliveries(max_deliveries)
         task: Task[..., Any] = Task(self, function, name, queue, max_deliveries)
         if task.is_async:
             task = AsyncTask(self, function, name, queue, max_deliveries)

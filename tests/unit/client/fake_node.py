@@ -55,13 +55,22 @@ def failure(id: str, type_name: str, message: str, arguments: object = None) -> 
     return Result(id=id, status=Status.FAILURE, failure=Failure(type_name, message, encoded, trace), node="server", worker="w1")
 
 
+def answer_status(what: str, argument: str) -> tuple[object, str]:
+    """Knows one question."""
+    return {"asked": what}, "" if what == "status" else f"no such question: {what}"
+
+
 class FakeNode:
-    """``run`` makes a task's result; ``confirm`` its confirm, None for silence. Counters and lists say what came in."""
+    """``run`` makes a task's result; ``confirm`` its confirm, None for silence; ``answer`` the (value, error) for a question.
+
+    Counters and lists say what came in.
+    """
 
     def __init__(self, path: Path, run: Run = run_nothing, *, max_body_bytes: int = 1 << 20) -> None:
         self.path = path
         self.run = run
         self.confirm: Callable[[Submit], Confirm | None] = lambda submit: Confirm(submit.number, copies=2)
+        self.answer: Callable[[str, str], tuple[object, str]] = answer_status
         self.refusal: Refused | None = None
         self.silent = False
         self.max_body_bytes = max_body_bytes
@@ -170,8 +179,8 @@ class FakeNode:
             self.pings += 1
             self._send(session, Pong())
         elif isinstance(request, Query):
-            error = "" if request.what == "status" else f"no such question: {request.what}"
-            self._send(session, Answer(request.number, json.dumps({"asked": request.what}).encode(), error))
+            value, error = self.answer(request.what, request.argument)
+            self._send(session, Answer(request.number, json.dumps(value).encode(), error))
         elif isinstance(request, Detach):
             self.detached += 1
             self.sessions.pop(session, None)
@@ -182,7 +191,7 @@ class FakeNode:
         if confirm is None:
             return
         done = []
-        if not confirm.error:
+        if confirm.copies:
             for message in submit.messages:
                 self.messages[message.id] = message
                 self.sessions.get(session, set()).add(message.id)

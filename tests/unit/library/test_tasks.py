@@ -48,6 +48,28 @@ def test_in_the_main_program_the_application_stands_for_the_module(tmp_path: Pat
     assert subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout == "tasks.add\n"
 
 
+def test_an_error_of_the_main_program_goes_by_the_applications_name_as_its_tasks_do(tmp_path: Path) -> None:
+    script = tmp_path / "tasks.py"
+    script.write_text(
+        textwrap.dedent("""
+            import importlib
+            from mesh import Mesh
+            from mesh.client.failures import rebuild, type_name
+            from mesh.wire.entries import Failure, Result, Status
+            app = Mesh("tasks")
+            @app.register_error
+            class Broken(Exception): ...
+            if __name__ == "__main__":
+                worker = importlib.import_module("tasks")  # as a worker loads it
+                for name in (type_name(worker.Broken), type_name(Broken)):
+                    error = rebuild(Result("1", Status.FAILURE, failure=Failure(name, "no")), app.registered_errors)
+                    print(name, type(error) is Broken, error)
+            """)
+    )
+    said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["tasks.Broken True no", "__main__.Broken True no"]
+
+
 def test_options_of_the_decorator() -> None:
     app = Mesh("tasks")
 
@@ -124,6 +146,29 @@ def test_apply_async_takes_a_queue_an_id_and_a_countdown(place: Place, make_app:
     assert 90_000 < sent.eta_ms - time.time() * 1000 < 101_000
 
 
+def test_a_task_has_a_limit_of_deliveries_that_a_call_may_change(place: Place, make_app: MakeApp) -> None:
+    node, app = place.node(add), make_app()
+    task = app.task(max_deliveries=2)(plus)
+    other = app.task(name="other")(add)
+    calls = [
+        task.delay(1),
+        task.s(1).delay(),
+        task.apply_async((1,), max_deliveries=7),
+        task.signature((1,)).apply_async(max_deliveries=8),
+        app.send_task(task.name, (1,)),
+        app.send_task(task.name, (1,), max_deliveries=9),
+        app.send_task("elsewhere", (1,)),
+        other.delay(1),
+    ]
+    assert [node.messages[call.id].max_deliveries for call in calls] == [2, 2, 7, 8, 2, 9, 0, 0]
+    assert task.s(1) != app.task(name="third")(add).s(1)
+
+
+def test_a_limit_of_deliveries_out_of_range_is_refused_at_the_decorator() -> None:
+    with pytest.raises(UsageError, match="max_deliveries must be a whole number from 1 to 1000, not 0"):
+        Mesh("tasks").task(max_deliveries=0)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -134,6 +179,10 @@ def test_apply_async_takes_a_queue_an_id_and_a_countdown(place: Place, make_app:
         {"countdown": -1},
         {"countdown": "1"},
         {"countdown": float("inf")},
+        {"max_deliveries": 0},
+        {"max_deliveries": 1001},
+        {"max_deliveries": 2.0},
+        {"max_deliveries": True},
     ],
 )
 def test_an_option_out_of_range_is_refused_before_anything_is_sent(place: Place, make_app: MakeApp, options: dict[str, object]) -> None:
