@@ -156,6 +156,8 @@ def check(item: dataclasses.Field[Any], value: Any) -> None:
         return
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise InvalidSetting(f"{item.name} needs a number, not {value!r}")
+    if isinstance(item.default, int) and not isinstance(value, int):
+        raise InvalidSetting(f"{item.name} needs a whole number, not {value!r}")
     if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
         limits = f"at least {low}" if high is None else f"between {low} and {high}"
         raise InvalidSetting(f"{item.name} must be {limits}, not {value}")
