@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.machines import Process
 from tests.polling import poll_until
 
 HERE = Path(__file__).parent
-PROGRAMS = [HERE / name for name in ("tasks.py", "script.py", "load.py")]
+PROGRAMS = [HERE / name for name in ("tasks.py", "script.py", "load.py", "publish.py", "watch.py", "injected.py")]
 START_S = 15.0
 """For a process to start on a busy machine; promises have their own deadlines."""
 
@@ -27,11 +28,17 @@ class Fleet:
         for host in lab:
             host.put(*PROGRAMS)
 
-    def up(self, name: str, *options: str, env: Mapping[str, str] | None = None) -> Process:
-        """`mesh up` on a host; returns when its node answers. The first founds the mesh, the others get its secret."""
+    def up(self, name: str, *options: str, env: Mapping[str, str] | None = None, injected: bool = False) -> Process:
+        """`mesh up` on a host; returns when its node answers. The first founds the mesh, the others get its secret.
+
+        With ``injected`` it is the `mesh` of injected.py.
+        """
         host = self.lab[name]
-        given = {"MESH_SECRET": self.secret} if self.secret else {}
-        node = host.mesh_spawn("up", *options, env={**given, **(env or {})})
+        variables = {**({"MESH_SECRET": self.secret} if self.secret else {}), **(env or {})}
+        if injected:
+            node = host.spawn(sys.executable, "injected.py", "up", *options, env=variables, name="up")
+        else:
+            node = host.mesh_spawn("up", *options, env=variables)
         self.nodes[name] = node
         self._wait_until_up(host, node)
         if not self.secret:

@@ -24,6 +24,13 @@ def note(number: int, seconds: float = 0.0) -> int:
     return number
 
 
+@app.task
+def poison(number: int) -> None:
+    """A bug in C code, as seen from outside: the process is gone."""
+    write("start", number)
+    os.abort()
+
+
 def write(event: str, number: int) -> None:
     """One write to a file opened for appending: the system does not mix it with those of other slots, and a kill keeps it."""
     handle = os.open(HISTORY, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -1,0 +1,23 @@
+"""How long faults last and how much work there is: short in the tests, long in the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Times in seconds. ``SHORT`` is what the tests use."""
+
+    killing_s: float = 8
+    split_s: float = 4
+    one_way_s: float = 4
+    cycles: int = 2
+    """Of a link that flaps."""
+    loss_s: float = 4
+    starved_s: float = 4
+    backlog: int = 5_000
+
+
+SHORT = Sizes()
+LONG = Sizes(killing_s=60, split_s=6, one_way_s=20, cycles=15, loss_s=20, starved_s=20, backlog=50_000)
