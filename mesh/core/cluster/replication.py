@@ -50,7 +50,7 @@ class Replication:
         self._reports = 0
         self._awaited_welcome = 0
         self.welcomed: dict[bytes, int] = {}
-        """As a member: the coordinator's context as its last Welcome told it, of the journals that this node reported."""
+        """As a member: the coordinator's context as its last Welcome told it, of the journals that this node asked for."""
         self._source = ""
         """The peer whose batch is being applied: what it settles is not told back to it."""
         self._short_since: float | None = None
@@ -72,6 +72,8 @@ class Replication:
         if self.soft_leases and isinstance(entry, Message):
             self.soft_leases.pop(entry.id, None)
         for stream in self.streams.values():
+            if stream.leases and isinstance(entry, Message):
+                stream.leases.pop(entry.id, None)
             if stream.peer == self._source:
                 continue
             if stream.is_copied_to(journal):
@@ -87,14 +89,14 @@ class Replication:
         self._reset()
         self.leading = True
 
-    def follow(self, coordinator: str, term: int, workers: list[str]) -> None:
-        """Follow a coordinator: report what this node holds; its Welcome opens the stream."""
+    def follow(self, coordinator: str, term: int, workers: list[str], also: list[bytes]) -> None:
+        """Follow a coordinator: report what this node holds; its Welcome opens the stream, and tells of the journals ``also``."""
         self._reset()
         self.leading = False
         journals = list(self._replica.journals.values())
         self._reports += 1
         self._awaited_welcome = self._reports
-        report = Report(term, [j.head() for j in journals], [j.live_dots() for j in journals if j.live], workers, self._reports)
+        report = Report(term, [j.head() for j in journals], [j.live_dots() for j in journals if j.live], workers, self._reports, also)
         # At once: offers of workers that follow it must not overtake it
         self._turn.to_peer(coordinator, report)
 
@@ -137,7 +139,7 @@ class Replication:
             self._holds_foreign.add(sender)
         if settled_here:
             self._settled_back.setdefault(sender, {}).update(settled_here)
-        wanted = {head.journal for head in report.heads}
+        wanted = {head.journal for head in report.heads} | set(report.also)
         self._turn.to_peer(sender, Welcome(report.term, [h for h in self._replica.heads() if h.journal in wanted], report.number))
 
     def on_welcome(self, sender: str, welcome: Welcome) -> None:
@@ -145,8 +147,8 @@ class Replication:
         if welcome.number != self._awaited_welcome:
             return  # the answer to an earlier report
         self._awaited_welcome = 0
-        cursors = {head.journal: head.upto for head in welcome.heads}
-        self.welcomed = dict(cursors)
+        self.welcomed = {head.journal: head.upto for head in welcome.heads}
+        cursors = {name: upto for name, upto in self.welcomed.items() if name in self._replica.journals}
         self.inbound[sender] = Inbound(welcome.term, welcome.number)
         stream = self.streams[sender] = Stream(sender, welcome.term, cursors, everything=True, id=welcome.number)
         stream.start(self._replica.journals.values())
@@ -159,6 +161,8 @@ class Replication:
         if inbound.term != message.term or message.number != inbound.number + 1:
             return False
         stream = self.streams.get(sender)
+        for worker, node, ids in message.leases:
+            self.soft_leases.update(dict.fromkeys(ids, (worker, node)))
         try:
             for append in message.appends:
                 if stream is not None:
@@ -172,13 +176,12 @@ class Replication:
         for dots in message.settled:
             self._replica.settle_dots(dots)
         self._source = ""
-        for worker, node, ids in message.leases:
-            for id in ids:
-                self.soft_leases[id] = (worker, node)
         inbound.number = message.number
         inbound.complete = message.complete
         if not self.leading:
             self.deputies = message.deputies
+            if self._me.id not in self.deputies:
+                self.soft_leases.clear()
         self._acks[sender] = Replicated(message.term, message.number, message.stream)
         return True
 
@@ -257,7 +260,7 @@ class Replication:
         for peer in self.deputies:
             stream = self.streams.get(peer)
             if stream is not None:
-                stream.leases.append((worker, node, ids))
+                stream.leases.update(dict.fromkeys(ids, (worker, node)))
 
     def when_copied(self, action: Callable[[int], None]) -> None:
         """Run ``action(copies)`` when all that was decided so far has its copies."""

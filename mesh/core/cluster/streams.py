@@ -30,7 +30,8 @@ class Stream:
         self.behind: dict[bytes, None] = {}
         """Journals with something beyond the cursor, in the order in which they fell behind."""
         self.settled: dict[bytes, list[int]] = {}
-        self.leases: list[tuple[str, str, list[str]]] = []
+        self.leases: dict[str, tuple[str, str]] = {}
+        """Message id to (worker id, its node): what was handed out and the peer has not heard of yet."""
         self.number = 0
         self.told_complete = False
         """A batch said that the peer now has all that it was to get."""
@@ -98,8 +99,8 @@ class Stream:
             if append.upto == journal.upto:
                 del self.behind[name]
         settled = [DotSet(name, to_ranges(sorted(sequences))) for name, sequences in self.settled.items()]
-        leases = self.leases
-        self.settled, self.leases = {}, []
+        leases = [] if self.behind else self._take_leases()  # the peer forgets a lease with its message, so that has to be there first
+        self.settled = {}
         self.number += 1
         covered = 0 if self.behind else mark
         if not self.behind and not self.told_complete:
@@ -108,6 +109,13 @@ class Stream:
         self._in_flight.append((self.number, covered, size, now))
         self._in_flight_bytes += size
         return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies, self.id)
+
+    def _take_leases(self) -> list[tuple[str, str, list[str]]]:
+        by_worker: dict[tuple[str, str], list[str]] = {}
+        for id, holder in self.leases.items():
+            by_worker.setdefault(holder, []).append(id)
+        self.leases = {}
+        return [(worker, node, ids) for (worker, node), ids in by_worker.items()]
 
     def acknowledge(self, number: int) -> None:
         """The peer has fsynced every batch up to ``number``."""
