@@ -170,6 +170,7 @@ class Replication:
                 stale = self._replica.apply(append)
                 if stale:
                     self._settled_back.setdefault(sender, {}).setdefault(append.journal, []).extend(stale)
+                self._pass_on(append.journal)
         except RemoteProtocolError:
             return False
         self._source = sender
@@ -184,6 +185,13 @@ class Replication:
                 self.soft_leases.clear()
         self._acks[sender] = Replicated(message.term, message.number, message.stream)
         return True
+
+    def _pass_on(self, name: bytes) -> None:
+        """Others have to hear of a stretch of which nothing is live, too: only their context says that it is settled."""
+        journal = self._replica.journals.get(name)
+        if journal is not None:
+            for stream in self.streams.values():
+                stream.changed(journal)
 
     def on_replicated(self, sender: str, message: Replicated) -> None:
         """A peer has fsynced a batch."""
