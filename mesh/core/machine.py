@@ -427,7 +427,7 @@ class Machine:
     def _follow(self) -> None:
         """Report to the coordinator; its Welcome opens the stream, and the edge's programs repeat themselves."""
         self._reported_at = self.now
-        self.replication.follow(self.election.coordinator, self.election.term, list(self.edge.workers))
+        self.replication.follow(self.election.coordinator, self.election.term, list(self.edge.workers), self.recovery.journals())
         self.edge.coordinator_changed()
 
     def _on_welcome(self, sender: str, welcome: Welcome) -> None:

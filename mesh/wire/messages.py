@@ -117,6 +117,8 @@ class Report(msgspec.Struct, array_like=True, tag=8):
     """Workers attached to the sender; an Offer of each follows."""
     number: int = 0
     """Counts the sender's reports; the Welcome repeats it."""
+    also: list[bytes] = []
+    """Journals that the sender does not hold, but wants the coordinator's context of: those of a damaged state directory (R20)."""
 
 
 class Welcome(msgspec.Struct, array_like=True, tag=9):

@@ -41,6 +41,12 @@ class Recovery:
         entries = [decode_entry(blob) for _, _, blob in self._salvage.entries]
         return [entry for entry in entries if isinstance(entry, Member)]
 
+    def journals(self) -> list[bytes]:
+        """The journals of the remains, for the coordinator to say how far it knows them."""
+        if self._salvage is None:
+            return []
+        return sorted({journal for journal, _, _ in self._salvage.entries} | {gap.journal for gap in self._salvage.gaps})
+
     def finish(self, covered: dict[bytes, int]) -> None:
         """This node has got all that the mesh has, whose context is ``covered``: journal to sequence. Keep what it does not cover."""
         assert self._salvage is not None, "nothing is to be recovered"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from mesh.config import Settings
-from mesh.core.effects import Batch, Identity
+from mesh.core.effects import Batch, Gap, Identity, Salvage
 from mesh.core.machine import Machine
 from mesh.core.states import Role
 from mesh.wire import frames
@@ -45,6 +45,8 @@ class Node:
         self.identity = identity
         self.disk = Disk()
         self.disk_stalled = False
+        self.salvage: Salvage | None = None
+        """What the next process finds of a damaged disk."""
         self.process: Machine | None = None
         self.life = 0
         self.batch: Batch | None = None
@@ -115,7 +117,9 @@ class Cluster:
             addresses=[f"{name}:1"],
             **node.identity,
         )
-        node.process = Machine(me, self.settings, node.disk.restored())
+        restored = node.disk.restored()
+        restored.salvage, node.salvage = node.salvage, None
+        node.process = Machine(me, self.settings, restored)
         if node.life == 1:
             for other in self.running():
                 if other is not node and not self.is_cut(name, other.name):
@@ -204,6 +208,15 @@ class Cluster:
         if node.batch is not None:
             self._queue.append((self._commit, node, node.life))
         self.calm()
+
+    def damage_disk(self, name: str, *unreadable: Gap) -> None:
+        """A host's disk is found damaged at the next start: everything could be read but ``unreadable``."""
+        node = self.nodes[name]
+        assert node.process is None, f"{name} runs"
+        entries = [(journal, sequence, blob) for (journal, sequence), blob in sorted(node.disk.entries.items())]
+        gone = {(gap.journal, sequence) for gap in unreadable for sequence in range(gap.first, gap.last + 1)}
+        node.salvage = Salvage([entry for entry in entries if entry[:2] not in gone], list(unreadable))
+        node.disk = Disk()
 
     # -- time --------------------
 
