@@ -41,7 +41,7 @@ class _Call(click.Command):
 )
 @click.argument("task")
 @click.argument("args", nargs=-1)
-@click.option("-A", "--app", metavar="APP", help="Check the task and its arguments in this application, and use the task's own queue.")
+@click.option("-A", "--app", metavar="APP", help="Check the call in this application, and use the task's own queue and limits.")
 @click.option("-Q", "--queue", metavar="QUEUE", help="Send it there.  [default: the task's own with -A, else default]")
 @click.option("--kwarg", "kwargs", metavar="NAME=VALUE", multiple=True, help="A keyword argument; may be repeated.")
 @click.option("--no-wait", is_flag=True, help="Print the task's id as soon as the mesh has it.")
@@ -66,10 +66,12 @@ def call(
     """
     values = [read_value(text) for text in args]
     named = dict(read_pair(text) for text in kwargs)
+    max_deliveries = None
     if app is not None:
-        queue = _own_queue(app, task, values, named) if queue is None else queue
+        own = _own_task(app, task, values, named)
+        queue, max_deliveries = queue or own.queue, own.max_deliveries
     with _application(mesh) as application:
-        sent = application.send_task(task, values, named, queue=queue)
+        sent = application.send_task(task, values, named, queue=queue, max_deliveries=max_deliveries)
         if no_wait:
             _print_id(sent.id, as_json)
             return 0
@@ -105,7 +107,7 @@ def _application(mesh: str | None) -> Mesh:
     return Mesh("mesh", mesh=options.mesh, home=options.home.root, seeds=options["join"])
 
 
-def _own_queue(app: str, name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+def _own_task(app: str, name: str, args: list[Any], kwargs: dict[str, Any]) -> Task[..., Any]:
     tasks = load(app).tasks
     task = tasks.get(name)
     if not isinstance(task, Task):
@@ -114,7 +116,7 @@ def _own_queue(app: str, name: str, args: list[Any], kwargs: dict[str, Any]) -> 
         task.check_arguments(args, kwargs)
     except TypeError as error:
         raise UsageError(str(error)) from None
-    return task.queue
+    return task
 
 
 def _print_id(task_id: str, as_json: bool) -> None:

@@ -107,6 +107,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return f"{int(field.default)}"
     if field.default in ("", b""):
         return "empty"
+    if field.default == ():
+        return "`[]`"
     return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
 
 
@@ -119,7 +121,7 @@ def shown_type(hint: Any) -> str:
     if hint in PLAIN_TYPES:
         return PLAIN_TYPES[hint]
     arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is list:
+    if typing.get_origin(hint) is list or (typing.get_origin(hint) is tuple and arguments[-1] is Ellipsis):
         return f"array of {shown_type(arguments[0])}"
     if typing.get_origin(hint) is tuple:
         return f"[{', '.join(map(shown_type, arguments))}]"

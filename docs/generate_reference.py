@@ -24,7 +24,12 @@ Generated from `mesh/config.py` by `docs/generate_reference.py`.
 A value comes from, in falling order: a keyword, the environment (`MESH_` and the name in capitals, for example `MESH_COPIES=1`),
 `config.toml` in `MESH_HOME/<mesh>/` and then in `MESH_HOME/` (read by the commands, not by programs that use the library), the
 default. Times are in seconds, sizes in bytes. A value out of range, or a key in a file that does not exist, is refused when the program
-starts. Settings are not shared between nodes: give all nodes of a mesh the same ones.
+starts.
+
+Those marked **mesh** are settled for all nodes at once by `mesh config set NAME VALUE`. Such a value is kept by every node, counts within a
+moment on all that are reachable and on the others when they come back, survives restarts, and wins over what a node was started with;
+`mesh config set NAME --default` takes it back. `mesh config show` prints them. A queue may have its own `max_deliveries`:
+`mesh queue set QUEUE max_deliveries VALUE`. The other settings are each node's own: give all nodes of a mesh the same ones.
 
 Names, addresses, ports and log levels are options of the commands: see [cli.md](cli.md).
 
@@ -96,23 +101,37 @@ PLAIN = {
 
 def settings() -> str:
     """Every setting with its default, its range and what it does."""
-    text = SETTINGS + table("name", "default", "range", "effect")
+    text = SETTINGS + table("name", "for", "default", "unit", "range", "effect")
     for item in dataclasses.fields(config.Settings):
         show = _bytes if item.name.endswith("_bytes") else _number
         low, high = item.metadata["low"], item.metadata["high"]
         limits = f"from {show(low)}" if high is None else f"{show(low)} to {show(high)}"
-        text += row(f"`{item.name}`", show(item.default), limits, item.metadata["effect"])
+        default = show(item.default)
+        if item.metadata["choices"]:
+            limits, default = " or ".join(f"`{choice}`" for choice in item.metadata["choices"]), f"`{default}`"
+        whose = "**mesh**" if item.metadata["mesh_wide"] else "node"
+        text += row(f"`{item.name}`", whose, default, _unit(item.name), limits, item.metadata["effect"])
     return text + SETTINGS_END
 
 
-def _bytes(value: int) -> str:
+def _unit(name: str) -> str:
+    """The unit, unless the value is shown with one already."""
+    unit = config.unit(name)
+    return "" if unit == "bytes" else unit
+
+
+def _bytes(value: int | None) -> str:
+    if value is None:
+        return ""
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if value % (1 << power) == 0:
             return f"{value >> power} {unit}"
     return str(value)
 
 
-def _number(value: float) -> str:
+def _number(value: float | str | None) -> str:
+    if not isinstance(value, (int, float)):
+        return value or ""
     return f"{value:,.0f}" if value == int(value) else f"{value:g}"
 
 
