@@ -13,9 +13,13 @@ from mesh.cli.options import Options
 
 from mesh.client.client import Client
 from mesh.client.find import NodeFinder
+from mesh.errors import NoCoordinator
 
 ANSWER_TIMEOUT_S = 5.0
 """For the answer of a node, after the time that finding one may take."""
+TAKEOVER_PATIENCE_S = 5.0
+TAKEOVER_PAUSE_S = 0.2
+"""A takeover is over in a second or two: a command waits for it rather than tell a person to type it again."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +50,14 @@ class Questions:
         return answer
 
     def _ask(self, what: str, argument: str) -> Any:
-        return json.loads(self._client.query(what, argument, time.monotonic() + self._patience_s))
+        give_up_at = time.monotonic() + TAKEOVER_PATIENCE_S
+        while True:
+            try:
+                return json.loads(self._client.query(what, argument, time.monotonic() + self._patience_s))
+            except NoCoordinator:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(TAKEOVER_PAUSE_S)
 
 
 @contextmanager

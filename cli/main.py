@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("mesh.cli.status:status", "Show nodes, workers and queues."),
     "queue": ("mesh.cli.queue:queue", "Show queues, and decide about tasks that kept losing their worker."),
     "config": ("mesh.cli.config:config", "Show or change the settings that all nodes share."),
+    "forget": ("mesh.cli.forget:forget", "No longer count a node that is gone."),
     "secret": ("mesh.cli.secret:secret", "Print what another machine needs to join."),
     "identity": ("mesh.cli.identity:identity", "Show or replace this machine's key."),
     "doctor": ("mesh.cli.doctor:doctor", "Check this machine, its node and its network."),
