@@ -15,7 +15,7 @@ from tests import repository
 DOCUMENTS = [path for path in repository.files() if path.suffix == ".md"]
 PROMISED = ("README.md", "CHANGELOG.md", "docs/architecture.md", "docs/protocol.md", "docs/glossary.md", "docs/hacking.md")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-MESH_COMMAND = re.compile(r"(?:^|[`$|;(]|&& )\s*(?:MESH_\w+=\S+ )*mesh (?P<name>[a-z][a-z-]*)\b", re.MULTILINE)
+MESH_COMMAND = re.compile(r"(?:[`$|;(]|&& )\s*(?:MESH_\w+=\S+ )*mesh (?P<name>[a-z][a-z-]*)\b", re.MULTILINE)
 MAKE_TARGET = re.compile(r"(?:^|[`$|;(]|&& )\s*(?:sudo )?make (?P<name>[a-z][a-z-]*)\b", re.MULTILINE)
 
 
