@@ -7,10 +7,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEEDS ?= 300
 SEED ?=
+MINUTES ?= 15
+SOAK ?=
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit simulate lab acceptance docs bench bench-rivals clean
+.PHONY: help demo test lint types unit simulate lab chaos acceptance docs bench bench-rivals clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1#/p' $(MAKEFILE_LIST) | awk -F'#' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -55,6 +57,9 @@ simulate: $(READY) ## the real core under seeded faults: SEEDS=n, or SEED=s for 
 
 lab: $(READY) ## several hosts as network namespaces on this machine; needs root
 	@$(PYTEST) tests/lab
+
+chaos: $(READY) ## faults with real processes, MINUTES=n, SOAK=1 for a random one every 30 s; writes docs/reliability.md; needs root
+	@$(BIN)/python -m tests.lab.chaos --minutes $(MINUTES) $(if $(SOAK),--soak)
 
 acceptance: $(READY) ## the commands and examples as a user runs them, on loopback
 	@$(PYTEST) tests/acceptance

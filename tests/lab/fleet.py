@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tests.lab.history import History
 from tests.lab.hosts import Host, Lab
-from tests.machines import Process
+from tests.machines import Machine, Process
 from tests.polling import poll_until
 
 HERE = Path(__file__).parent
@@ -96,6 +96,6 @@ class Fleet:
         self.nodes.pop(name).kill()
         return at_s
 
-    def history(self) -> History:
-        """What ran on all hosts up to now."""
-        return History(self.lab)
+    def history(self, hosts: Iterable[Machine] = ()) -> History:
+        """What ran on some hosts up to now; on all when none is named."""
+        return History(hosts or self.lab)

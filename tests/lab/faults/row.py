@@ -40,8 +40,15 @@ class Row:
     """From the end of the fault until at most one node takes itself for the coordinator."""
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    """Promises that it broke."""
     not_run: str = ""
     """Why not, when it was not."""
+
+    def require(self, holds: bool, promise: str) -> None:
+        """Note a promise as broken unless it holds."""
+        if not holds:
+            self.broken.append(promise)
 
     @property
     def duplicated_percent(self) -> float:
@@ -58,13 +65,14 @@ JOINED = ("pauses_s", "converged_s", "rivals_s")
 
 
 def merged(rows: Sequence[Row]) -> Row:
-    """Repetitions of one fault as one row; notes of the first run and of those that differ from it."""
+    """Repetitions of one fault as one row; notes and broken promises of any of them, each once."""
     total = dataclasses.replace(rows[0])
     for name in SUMMED:
         setattr(total, name, sum(getattr(row, name) for row in rows))
     for name in JOINED:
         setattr(total, name, [value for row in rows for value in getattr(row, name)])
     total.notes = list(dict.fromkeys(note for row in rows for note in row.notes))
+    total.broken = list(dict.fromkeys(promise for row in rows for promise in row.broken))
     total.not_run = next((row.not_run for row in rows if row.not_run), "")
     return total
 

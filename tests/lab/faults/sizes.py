@@ -9,13 +9,13 @@ from dataclasses import dataclass
 class Sizes:
     """Times in seconds. ``SHORT`` is what the tests use."""
 
-    killing_s: float = 8
+    killing_s: float = 6
     split_s: float = 4
-    one_way_s: float = 4
+    one_way_s: float = 3
     cycles: int = 2
     """Of a link that flaps."""
-    loss_s: float = 4
-    starved_s: float = 4
+    loss_s: float = 3
+    starved_s: float = 3
     backlog: int = 5_000
 
 

@@ -24,6 +24,10 @@ WARM = 60
 RESUMED_AFTER = 60
 """Starts after a fault by which dispatch has surely resumed."""
 CALM_S = 40.0
+CONVERGED_S = 3.0
+"""Within this all nodes agree after a fault is over."""
+ONE_COORDINATOR_S = 1.0
+"""Within this at most one node takes itself for the coordinator."""
 SLOTS = 2
 WITHOUT_PREFETCH = {"MESH_PREFETCH_TARGET_S": "0"}
 """The 50 ms of work that a worker holds by default would hide most pauses."""
@@ -94,6 +98,7 @@ class Round:
         self.stage = stage
         self.fleet = stage.fleet
         self.lab = stage.lab
+        stage.agree()
         self.began_at_s = time.time()
         self.struck_at_s = 0.0
         self.healed_at_s = 0.0
@@ -136,8 +141,7 @@ class Round:
 
     def go_on(self, seconds: float) -> None:
         """Let the fault last: the time since it struck is what is waited for."""
-        until = self.struck_at_s + seconds
-        poll_until(lambda: time.time() >= until, seconds + 1, "the fault has lasted")
+        let_pass(self.struck_at_s + seconds - time.time())
 
     def heal(self, mend: Callable[[], object]) -> None:
         """End the fault, and remember when."""
@@ -159,7 +163,7 @@ class Round:
 
         ``destroyed`` tells what the fault had the right to lose; only for that nothing waits.
         """
-        self._stop_publishing()
+        self.stop_publishing()
         confirmed = evidence.published(self.lab)
         excused = destroyed(confirmed)
         wanted = set(confirmed.confirms) - excused
@@ -175,8 +179,9 @@ class Round:
         starts = {number: times for number, times in history.starts.items() if number >= self.first}
         again = evidence.begun_again(history, self.running, self.struck_at_s)
         row.tasks = len(confirmed.confirms)
-        row.lost = len(set(confirmed.confirms) - set(history.finishes))
-        row.excused = len(excused)
+        lost = set(confirmed.confirms) - set(history.finishes)
+        row.lost, row.excused = len(lost), len(excused)
+        row.require(lost == excused, f"lost other tasks than the fault may lose: {len(lost ^ excused)}")
         row.duplicated = sum(times > 1 for times in starts.values())
         row.running, row.repeated = len(self.running), len(again)
         row.elections = self.stage.latest()[self.stage.names[0]].term - self.term
@@ -184,9 +189,12 @@ class Round:
         if self.healed_at_s:
             row.converged_s.append(max(0.0, agreed_at_s - self.healed_at_s))
             row.rivals_s.append(max(0.0, evidence.rivals_until(evidence.claims(self.lab), self.healed_at_s)))
+            row.require(row.converged_s[-1] <= CONVERGED_S, f"all agree within {CONVERGED_S:g} s")
+            row.require(row.rivals_s[-1] <= ONE_COORDINATOR_S, f"at most one coordinator after {ONE_COORDINATOR_S:g} s")
         return row
 
-    def _stop_publishing(self) -> None:
+    def stop_publishing(self) -> None:
+        """Tell all publishers to stop, and wait until they have."""
         for host, _ in self.publishers:
             (host.work / "stop").touch()
         for _, process in self.publishers:
@@ -194,6 +202,11 @@ class Round:
 
     def _is_settled(self) -> bool:
         return all(view.unsettled == 0 and view.under == 0 for view in self.stage.latest().values())
+
+
+def let_pass(seconds: float) -> None:
+    """A fault that lasts, not a wait for something: that much time, or none when it is negative."""
+    time.sleep(max(0.0, seconds))
 
 
 def children(pid: int) -> list[int]:

@@ -1,0 +1,121 @@
+"""docs/reliability.md, from the JSON of the last runs of `make chaos`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.lab.faults.row import Row, from_json, span
+from tests.repository import ROOT
+
+PAGE = ROOT / "docs" / "reliability.md"
+
+HEAD = """# Reliability
+
+What became of confirmed tasks when things broke: real nodes, workers and clients on hosts of their own (network namespaces), faults
+injected from outside, and judged by files that the publishers and the tasks append to, never by what the mesh says of itself. The page is
+written by the run that made the figures:
+
+```console
+sudo make chaos MINUTES=15                # every fault, at least once
+sudo make chaos MINUTES=60 SOAK=1         # a random fault every 30 s
+```
+<!-- not run: needs root and takes long -->
+"""
+COLUMNS = """- **tasks**: confirmed to their publisher. **lost**: confirmed, and run to the end by no worker; allowed is only what had a single copy
+  on the disk that the fault destroyed (fault 8), and there it has to be exactly that.
+- **twice %**: share of the tasks that were begun more than once, whatever the reason. A task whose own worker is killed has to be.
+- **resume**: the longest time without the start of a task, from the fault on, p50 / p95 over the runs; workers take nothing ahead of
+  their free slots, and some tasks wait at any time.
+- **repeated**: of the tasks that ran when the fault struck, how many were begun again.
+- **agree**: from the end of the fault (or the answer of the restarted node) until all nodes have the same coordinator and term, see each
+  other, and a deputy has a full copy; p95.
+"""
+
+
+def write(folder: Path) -> Path:
+    """Write the page from ``chaos.json`` and, where there is one, ``soak.json``; returns its path."""
+    chaos = _load(folder / "chaos.json")
+    soak = _load(folder / "soak.json")
+    parts = [HEAD]
+    if chaos:
+        parts += [about(chaos["about"]), "## Faults\n", COLUMNS, table([from_json(row) for row in chaos["rows"]])]
+    if soak:
+        parts += ["## Soak\n", soaked(soak)]
+    parts += ["## What is not in the table\n", MISSING]
+    PAGE.write_text("\n".join(parts))
+    return PAGE
+
+
+def _load(file: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return loaded
+
+
+MISSING = """- Faults 6 (fsync off), 10 (cloned state), 19 (full disk) and 20 (torn or damaged file) have tests of their own: a process that is
+  killed leaves what it wrote in the page cache, so that without a power cut fsync makes no difference that could be seen here; the
+  [simulation](hacking.md#the-simulation) loses what was not synced.
+- Fault 23 needs groups, chords, schedules and rate limits.
+"""
+
+
+def about(run: Mapping[str, Any]) -> str:
+    """Where, when and with what."""
+    libraries = ", ".join(f"{name} {version}" for name, version in run["libraries"].items())
+    where = f"{run['cpu']}, {run['cores']} cores for all hosts together, Linux {run['kernel']}, Python {run['python']}"
+    return "\n".join([wrapped(f"Measured on {run['date']}: {where}, {libraries}."), "", wrapped(f"Injectors: {run['injectors']}."), ""])
+
+
+def wrapped(text: str, width: int = 130) -> str:
+    """The text in lines."""
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) + 1 > width:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
+def table(rows: list[Row]) -> str:
+    """One line for each fault, and notes below."""
+    lines = ["| # | fault | runs | tasks | lost | twice % | resume s | repeated | elections | agree s |", "|" + "---|" * 10]
+    notes = []
+    for row in rows:
+        if row.not_run:
+            lines.append(f"| {row.fault} | {row.title} | not run | | | | | | | |")
+            notes.append(f"- **{row.fault}** was not run: {row.not_run}.")
+            continue
+        lost = f"{row.lost} of {row.excused} with one copy" if row.excused else str(row.lost)
+        repeated = f"{row.repeated} of {row.running}" if row.running else ""
+        cells = (row.runs, f"{row.tasks:,}", lost, f"{row.duplicated_percent:.2f}", span(row.pauses_s), repeated, row.elections)
+        agree = span(row.converged_s).rpartition("/")[2].strip()
+        lines.append(f"| {row.fault} | {row.title} | " + " | ".join(map(str, cells)) + f" | {agree} |")
+        said = [*row.notes[:3], *(f"**broken: {promise}**" for promise in row.broken)]
+        if said:
+            notes.append(f"- **{row.fault}**: {'; '.join(said)}.")
+    return "\n".join([*lines, "", *map(wrapped, notes), ""])
+
+
+def soaked(run: Mapping[str, Any]) -> str:
+    """What the soak showed."""
+    row = from_json(run["row"])
+    faults = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in Counter(run["faults"]).most_common())
+    lines = [
+        wrapped(
+            f"{row.title} ({run['about']['date']}): {faults}. {row.tasks:,} tasks, lost {row.lost}, twice {row.duplicated_percent:.2f} %, "
+            f"{row.elections} elections, longest pause {span(row.pauses_s)} s. The third node is never killed; the others' processes "
+            "are those that lived for some minutes between their kills."
+        ),
+        "",
+        "| node | minutes | RSS MB | MB/h | open files | files/h |",
+        "|---|---|---|---|---|---|",
+    ]
+    for slope in run["slopes"]:
+        lines.append(
+            f"| {slope['host']} | {slope['minutes']:.0f} | {slope['rss_mb']:.0f} | {slope['rss_mb_per_h']:+.1f} | {slope['files']:.0f} "
+            f"| {slope['files_per_h']:+.1f} |"
+        )
+    return "\n".join([*lines, "", *(f"**broken: {promise}**\n" for promise in run["broken"])])
