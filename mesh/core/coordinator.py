@@ -178,6 +178,7 @@ class Coordinator:
         if not self._election.is_coordinator or report.term != self._election.term:
             return
         self._replication.on_report(sender, report)
+        self._broker.on_reported_leases(report.leases)
         self._broker.hold_back(sender)
         self._broker.on_attached_workers(sender, set(report.workers), self.now)
         if self._election.role == Role.RECONCILING:

@@ -119,6 +119,8 @@ class Report(msgspec.Struct, array_like=True, tag=8):
     """Counts the sender's reports; the Welcome repeats it."""
     also: list[bytes] = []
     """Journals that the sender does not hold, but wants the coordinator's context of: those of a damaged state directory (R20)."""
+    leases: list[tuple[str, str, list[str]]] = []
+    """(worker id, its node, message ids) that may be running, as the sender knows from its time as coordinator or deputy."""
 
 
 class Welcome(msgspec.Struct, array_like=True, tag=9):

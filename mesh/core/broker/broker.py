@@ -64,6 +64,8 @@ class Broker:
         self._pushes: dict[str, list[Result]] = {}
         self._delayed: list[tuple[int, int, Record]] = []
         self._original_order: int | None = None
+        self._now = 0.0
+        replication.leases = self._leases
         replica.on_added.append(self._on_added)
         replica.on_settled.append(self._on_settled)
 
@@ -74,7 +76,7 @@ class Broker:
 
     def begin(self, now: float) -> None:
         """Build queues and results from all live entries; what deputies knew to be running stays leased (DESIGN 5)."""
-        self.active = True
+        self.active, self._now = True, now
         entries = [(journal, sequence, entry) for journal in self._replica.journals.values() for sequence, entry in journal.live.items()]
         for journal, sequence, entry in entries:
             if isinstance(entry, Result | DeadLetter):
@@ -84,37 +86,52 @@ class Broker:
         for journal, sequence, message in sorted(messages, key=lambda item: (item[2].id, item[1])):
             if sequence in journal.live:
                 self._on_added(journal, sequence, message)
-        self._restore_leases(now)
+        self._restore_leases()
         self.dirty = True
 
-    def _restore_leases(self, now: float) -> None:
+    def _restore_leases(self) -> None:
         """What workers said that they hold; of those that have not spoken yet, what deputies knew."""
         for worker in self.workers.values():
-            self._judge_leases(worker, worker.reported)
-            worker.reported = set()
-        soft_leases, self._replication.soft_leases = self._replication.soft_leases, {}
-        for id, (worker_id, node) in soft_leases.items():
+            if worker.synced:
+                self._judge_leases(worker, worker.reported)
+        for id in list(self._replication.soft_leases):
             record = self.records.get(id)
-            known = self.workers.get(worker_id)
-            if record is None or record.state is RecordState.LEASED or (known is not None and known.synced):
-                continue
-            if known is None:
-                known = self.workers[worker_id] = WorkerState(worker_id, node)
-                known.orphaned_at = now
-            self._lease(record, known)
+            if record is not None:
+                self._restore_lease(record)
+            elif id in self.results:
+                del self._replication.soft_leases[id]
+
+    def _restore_lease(self, record: Record) -> None:
+        """Somebody knew that this message is with a worker; unless that has said since that it isn't, it may be running."""
+        worker_id, node = self._replication.soft_leases.pop(record.message.id)
+        worker = self.workers.get(worker_id)
+        if record.state is RecordState.LEASED or (worker is not None and worker.synced and record.message.id not in worker.reported):
+            return
+        if worker is None:
+            worker = self.workers[worker_id] = WorkerState(worker_id, node)
+            worker.orphaned_at = self._now
+        self._lease(record, worker)
+
+    def on_reported_leases(self, leases: list[tuple[str, str, list[str]]]) -> None:
+        """What a member knows to be running from its time as coordinator or deputy; its messages may still be on their way."""
+        for worker, node, ids in leases:
+            for id in ids:
+                if id not in self.results:
+                    self._replication.soft_leases[id] = (worker, node)
+                    if id in self.records:
+                        self._restore_lease(self.records[id])
 
     def end(self) -> None:
         """The reign is over: forget everything but the replica."""
         self.active = False
-        self._replication.soft_leases = {
-            id: (record.worker, self.workers[record.worker].node)
-            for id, record in self.records.items()
-            if record.state is RecordState.LEASED and record.worker in self.workers
-        }
+        self._replication.soft_leases = self._leases()
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, {}
         self.results = self._new_results()
         self.dead_letters = DeadLetters()
         self._delayed = []
+
+    def _leases(self) -> dict[str, tuple[str, str]]:
+        return {id: (worker.id, worker.node) for worker in self.workers.values() for id in worker.leases}
 
     # -- entries come and go --------------------
 
@@ -156,6 +173,8 @@ class Broker:
             queue.push_back(record)
         else:
             queue.push(record)
+        if id in self._replication.soft_leases:
+            self._restore_lease(record)
         self.dirty = True
 
     def _supersede(self, known: Record, journal: Journal, sequence: int, message: Message) -> None:
@@ -324,10 +343,12 @@ class Broker:
             worker = self.workers[offer.worker] = WorkerState(offer.worker, node)
         worker.update(node, offer)
         if offer.active is not None:
-            if not self.active:
-                worker.reported = set(offer.active)  # judged when the records are known
-            elif not worker.synced or offer.generation > worker.generation:
-                self._judge_leases(worker, set(offer.active))
+            worker.reported = set(offer.active)
+            if self.active and (not worker.synced or offer.generation > worker.generation):
+                self._judge_leases(worker, worker.reported)
+            for id in offer.active:
+                if id not in self.records and id not in self.results:
+                    self._replication.soft_leases[id] = (worker.id, node)  # its message may still be on its way
             worker.synced = True
             worker.generation = offer.generation
         self.dirty = True
@@ -351,6 +372,7 @@ class Broker:
             worker.capacity = message.capacity
         for outcome in message.outcomes:
             record = self.records.get(outcome.id)
+            self._replication.soft_leases.pop(outcome.id, None)
             if record is not None:
                 self._end_delivery(record, outcome, worker, message.worker)
             elif outcome.kind == OutcomeKind.DONE and outcome.id not in self.results:
@@ -365,6 +387,8 @@ class Broker:
             self._finish(record, outcome.status, outcome.body, outcome.failure, worker)
         elif record.state is RecordState.LEASED and record.worker == worker_id:
             if outcome.kind == OutcomeKind.RETURNED:
+                if worker is not None:
+                    worker.reported.discard(outcome.id)
                 self._give_back(record)
             else:
                 self._lose(record, "the slot that ran it died")
@@ -378,6 +402,8 @@ class Broker:
     def _drop_worker(self, worker: WorkerState, how: str) -> None:
         for record in reversed(list(worker.leases.values())):  # the youngest first: each then goes to the front of its lane
             self._lose(record, how)
+        for id in worker.reported:
+            self._replication.soft_leases.pop(id, None)
         self.workers.pop(worker.id, None)
         self.dirty = True
 
@@ -431,6 +457,7 @@ class Broker:
 
     def tick(self, now: float) -> None:
         """What is due becomes ready; leases of workers that did not come back are void; old results go."""
+        self._now = now
         while self._delayed and self._delayed[0][0] <= self.wall_ms:
             _, _, record = heapq.heappop(self._delayed)
             if record.state is RecordState.DELAYED:

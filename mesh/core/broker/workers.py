@@ -43,7 +43,7 @@ class WorkerState:
         self.orphaned_at: float | None = None
         """When its node was lost; its leases stay valid for a while, as it may attach to another node."""
         self.reported: set[str] = set()
-        """What it said that it holds before the reign had its records."""
+        """What it said last that it holds; the messages of some may not have come yet."""
         self.turn = 0
         """Which of its queues is asked first next time."""
 

@@ -10,7 +10,7 @@ from functools import partial
 from mesh.config import Settings
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replica import Journal, Replica
-from mesh.core.cluster.streams import Stream, Waits
+from mesh.core.cluster.streams import Stream, Waits, by_worker
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
@@ -46,7 +46,9 @@ class Replication:
         self.leading = False
         self.deputies: list[str] = []
         self.soft_leases: dict[str, tuple[str, str]] = {}
-        """Message id to (worker id, its node), as the coordinator told its deputies: what may be running although that is gone."""
+        """Message id to (worker id, its node): what may be running, as a coordinator told its deputies, and they its successor."""
+        self.leases: Callable[[], dict[str, tuple[str, str]]] = dict
+        """As the coordinator: what is handed out now, in the same form."""
         self._reports = 0
         self._awaited_welcome = 0
         self.welcomed: dict[bytes, int] = {}
@@ -96,7 +98,8 @@ class Replication:
         journals = list(self._replica.journals.values())
         self._reports += 1
         self._awaited_welcome = self._reports
-        report = Report(term, [j.head() for j in journals], [j.live_dots() for j in journals if j.live], workers, self._reports, also)
+        heads, live = [journal.head() for journal in journals], [journal.live_dots() for journal in journals if journal.live]
+        report = Report(term, heads, live, workers, self._reports, also, by_worker(self.soft_leases))
         # At once: offers of workers that follow it must not overtake it
         self._turn.to_peer(coordinator, report)
 
@@ -135,6 +138,8 @@ class Replication:
         self.inbound[sender] = Inbound(report.term, report.number)
         stream = self.streams[sender] = Stream(sender, report.term, cursors, everything=sender in self.deputies, id=report.number)
         stream.start(self._replica.journals.values())
+        if sender in self.deputies:
+            stream.leases = self.leases()
         if foreign:
             self._holds_foreign.add(sender)
         if settled_here:
@@ -224,6 +229,7 @@ class Replication:
             for peer in kept:
                 if not self.streams[peer].everything:
                     self.streams[peer].widen(self._replica.journals.values())
+                    self.streams[peer].leases = self.leases()
             for peer in self.deputies:
                 if peer not in kept and peer in self.streams:
                     self.streams[peer].narrow()

@@ -111,11 +111,8 @@ class Stream:
         return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies, self.id)
 
     def _take_leases(self) -> list[tuple[str, str, list[str]]]:
-        by_worker: dict[tuple[str, str], list[str]] = {}
-        for id, holder in self.leases.items():
-            by_worker.setdefault(holder, []).append(id)
-        self.leases = {}
-        return [(worker, node, ids) for (worker, node), ids in by_worker.items()]
+        leases, self.leases = self.leases, {}
+        return by_worker(leases)
 
     def acknowledge(self, number: int) -> None:
         """The peer has fsynced every batch up to ``number``."""
@@ -135,6 +132,14 @@ class Stream:
     def lags(self, now: float) -> bool:
         """Whether the oldest unacknowledged batch has been under way for too long."""
         return bool(self._in_flight) and now - self._in_flight[0][3] > LAG_S
+
+
+def by_worker(leases: dict[str, tuple[str, str]]) -> list[tuple[str, str, list[str]]]:
+    """Leases as they travel: (worker id, its node, message ids)."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for id, holder in leases.items():
+        grouped.setdefault(holder, []).append(id)
+    return [(worker, node, ids) for (worker, node), ids in grouped.items()]
 
 
 class Waits:
