@@ -56,6 +56,7 @@ class Coordinator:
         self._asked_at: dict[str, float] = {}
         self._deferred: list[tuple[str, PeerMessage]] = []
         self._without_authority_since: float | None = None
+        self._regained_at = float("-inf")
 
     # -- begin and end --------------------
 
@@ -69,7 +70,7 @@ class Coordinator:
         self._asked_at.clear()
         self._deferred.clear()
         self._dispatcher.reset()
-        self._without_authority_since = None
+        self._without_authority_since, self._regained_at = None, float("-inf")
         self._edge.coordinator_changed()
         for id in sorted(self._awaited):  # a set's order differs between processes, and a run must follow from its seed
             self.ask(id)
@@ -109,14 +110,24 @@ class Coordinator:
 
         With partition="strict" only a lease of a majority counts.
         """
-        if self._settings.partition == "strict":
-            return self._membership.has_lease_of_majority() and not self._election.promised
-        if self._membership.has_authority_now():
-            self._without_authority_since = None
-            return True
+        strict = self._settings.partition == "strict"
+        if strict:
+            now_so = self._membership.has_lease_of_majority() and not self._election.promised
+        else:
+            now_so = self._membership.has_authority_now()
+        if now_so:
+            if self._without_authority_since is not None:
+                self._without_authority_since, self._regained_at = None, self.now
+            return not self._meets_the_others()
         if self._without_authority_since is None:
             self._without_authority_since = self.now
-        return self.now - self._without_authority_since >= self._settings.takeover_patience_s
+        return not strict and self.now - self._without_authority_since >= self._settings.takeover_patience_s
+
+    def _meets_the_others(self) -> bool:
+        """R9 anew: authority came back with members that may have followed another meanwhile. Hear all of them before the next dispatch."""
+        if self.now - self._regained_at >= self._settings.reconcile_timeout_s:
+            return False
+        return not all(self._replication.reconciled_with(peer.id) for peer in self._membership.reachable())
 
     def dispatch(self) -> None:
         """Hand out what may be handed out."""
