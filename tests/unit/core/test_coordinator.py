@@ -7,6 +7,7 @@ import pytest
 from mesh.core.states import Role
 from mesh.wire.messages import Answer, Consumers, Deliver, Query, Report
 from tests.unit.core.cluster import Cluster, Node
+from tests.unit.core.programs import Client
 
 
 def settled(names: str = "abc", **settings: object) -> Cluster:
@@ -15,6 +16,7 @@ def settled(names: str = "abc", **settings: object) -> Cluster:
     cluster.start(*names[1:])
     cluster.until(cluster.agreed)
     assert cluster.coordinator == names[0]
+    cluster.run(1)
     return cluster
 
 
@@ -281,3 +283,145 @@ def test_a_deposed_coordinator_hands_out_nothing() -> None:
     client.submit("t1")
     cluster.run(3)
     assert len(cluster.messages(Deliver, "a")) == before
+
+
+# -- strict --------------------
+
+
+def dispatchers(cluster: Cluster) -> list[str]:
+    """Nodes that would hand out work at this instant."""
+    running = [node for node in cluster.running() if not node.paused]
+    return [node.name for node in running if node.machine.election.role is Role.REIGNING and node.machine.reign.has_authority()]
+
+
+@pytest.mark.parametrize("sides", [("a", "bc"), ("ab", "c"), ("ac", "b"), ("a", "b", "c")])
+def test_r10_strict_only_a_majority_ever_dispatches_and_never_two(sides: tuple[str, ...]) -> None:
+    cluster = settled(partition="strict")
+    cluster.split(*sides)
+    majority = next((side for side in sides if len(side) == 2), "")
+    for _ in range(400):
+        cluster.run(0.05)
+        assert len(dispatchers(cluster)) <= 1
+    assert [name in majority for name in dispatchers(cluster)] == [True] * bool(majority)
+    cluster.heal()
+    cluster.until(lambda: cluster.agreed() and dispatchers(cluster), 4.0)
+
+
+def test_r10_strict_a_minority_stands_still_however_long_and_goes_on_when_they_meet() -> None:
+    cluster = settled("ab", partition="strict")
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.run(1)
+    cluster.cut("a", "b")
+    cluster.run(1)
+    number = client.submit("t1")
+    cluster.run(60)
+    assert client.copies(number) == 1, "it accepts all the same"
+    assert not worker.held
+    cluster.heal()
+    cluster.until(lambda: worker.held, 4.0)
+
+
+def test_r10_strict_proof_that_the_other_is_gone_is_not_enough() -> None:
+    cluster = settled("ab", partition="strict")
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.run(1)
+    cluster.crash("b")
+    cluster.run(1)
+    client.submit("t1")
+    cluster.run(20)
+    assert not worker.held
+    cluster.start("b")
+    cluster.until(lambda: worker.held, 4.0)
+
+
+@pytest.mark.parametrize("pause_s", [0.3, 0.6, 1.5, 3.0])
+def test_r10_strict_a_stalled_coordinator_never_dispatches_beside_the_next(pause_s: float) -> None:
+    cluster = settled(partition="strict")
+    cluster.worker("a", slots=50)
+    client = cluster.client("b")
+    cluster.run(1)
+    handed_out = {name: cluster[name].dispatcher.delivered for name in "abc"}
+    cluster.nodes["a"].paused = True
+    for number in range(round(pause_s / 0.05)):
+        client.submit(f"t{number}")
+        cluster.run(0.05)
+        assert len(dispatchers(cluster)) <= 1
+    successor = dispatchers(cluster)
+    cluster.nodes["a"].paused = False
+    for action, arguments in cluster.nodes["a"].backlog:
+        cluster.turn(cluster.nodes["a"], action, *arguments)
+    cluster.nodes["a"].backlog.clear()
+    assert len(dispatchers(cluster)) <= 1
+    if successor:
+        assert cluster["a"].dispatcher.delivered == handed_out["a"]
+    cluster.until(lambda: cluster.agreed() and dispatchers(cluster), 4.0)
+
+
+# -- a full disk, and nodes that will not come back --------------------
+
+
+def test_r21_a_coordinator_whose_disk_is_nearly_full_hands_over_and_takes_nothing_new() -> None:
+    cluster = settled()
+    client, other = cluster.client("a"), cluster.client("c")
+    node = cluster.nodes["a"]
+    cluster.turn(node, node.machine.disk_low, "100 MiB are left")
+    cluster.until(lambda: cluster.agreed() and cluster.coordinator != "a", 1.0)
+    refused = client.confirm(client.submit("t1"))
+    assert refused is not None
+    assert (refused.copies, refused.error) == (0, "disk-low: 100 MiB are left")
+    assert other.copies(other.submit("t2")) == 2
+    cluster.turn(node, node.machine.disk_low, "")
+    assert client.copies(client.submit("t3")) == 2
+
+
+def test_r21_with_nobody_to_hand_over_to_it_goes_on_settling() -> None:
+    cluster = Cluster("a")
+    worker, client = cluster.worker("a"), cluster.client("a")
+    client.submit("t1")
+    cluster.turn(cluster.nodes["a"], cluster["a"].disk_low, "100 MiB are left")
+    cluster.run(1)
+    assert cluster.coordinator == "a"
+    worker.finish("t1")
+    assert client.results().keys() == {"t1"}
+
+
+def ask(client: Client, what: str, argument: str) -> Answer:
+    client.send(Query(1, what, argument))
+    client.cluster.run(0.1)
+    answer: Answer = client.got(Answer)[-1]
+    return answer
+
+
+def test_r6_a_node_that_will_not_come_back_can_be_forgotten() -> None:
+    cluster = settled("ab")
+    client = cluster.client("a")
+    worker = cluster.worker("a")
+    cluster.crash("b", vanish=True)
+    cluster.run(1.5)
+    client.submit("t1")
+    assert not worker.held
+    assert ask(client, "forget", "b").error == ""
+    assert worker.held, "one of one is a majority"
+    began = cluster.now
+    assert client.copies(client.submit("t2")) == 1
+    assert cluster.now == began
+
+
+def test_a_node_that_is_alive_or_unknown_is_not_forgotten() -> None:
+    cluster = settled("ab")
+    client = cluster.client("a")
+    assert ask(client, "forget", "b").error.startswith("invalid: the node b is alive")
+    assert ask(client, "forget", "a").error.startswith("invalid: the node a is alive")
+    assert ask(client, "forget", "z").error.startswith("not-found")
+
+
+def test_r17_a_forgotten_node_that_comes_back_is_a_member_again() -> None:
+    cluster = settled("ab")
+    client = cluster.client("a")
+    cluster.crash("b", vanish=True)
+    cluster.run(1.5)
+    ask(client, "forget", "b")
+    cluster.start("b")
+    cluster.until(cluster.agreed)
+    cluster.run(0.5)
+    assert cluster["a"].membership.members["b"].present

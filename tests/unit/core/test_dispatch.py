@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.broker.dispatch import CONSUMERS_GRACE_S
@@ -79,6 +79,7 @@ class Floor:
             getattr(worker, how)(id)
 
 
+@settings(max_examples=50)
 @given(st.lists(plans, min_size=1, max_size=4), tasks, ends, tasks)
 def test_no_capable_slot_is_idle_nobody_is_overloaded_and_each_message_is_with_one(
     offers: list[Plan], before: list[tuple[str, str]], steps: list[tuple[int, str]], after: list[tuple[str, str]]
@@ -94,6 +95,7 @@ def test_no_capable_slot_is_idle_nobody_is_overloaded_and_each_message_is_with_o
     floor.check()
 
 
+@settings(max_examples=50)
 @given(st.lists(plans, min_size=1, max_size=3), tasks)
 def test_every_message_that_somebody_can_run_runs_once(offers: list[Plan], items: list[tuple[str, str]]) -> None:
     floor = Floor(offers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.config import Settings
@@ -31,6 +31,7 @@ def live_members(membership: Membership) -> list[tuple[bytes, int]]:
 values = st.lists(st.tuples(st.sampled_from("xy"), st.integers(1, 3), st.booleans()), min_size=1, max_size=6)
 
 
+@settings(max_examples=40)
 @given(values, st.data())
 def test_of_several_values_for_one_member_one_stands_on_every_node(items: list[tuple[str, int, bool]], data: st.DataObject) -> None:
     """Values written on both sides of a split, heard in any order."""

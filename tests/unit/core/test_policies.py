@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.config import Settings, mesh_wide
@@ -33,6 +33,7 @@ class Holder:
 values = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 7)), min_size=1, max_size=6)
 
 
+@settings(max_examples=40)
 @given(values, st.data())
 def test_r22_the_highest_term_stands_on_every_node_in_whatever_order_it_is_heard(
     items: list[tuple[int, int, int]], data: st.DataObject

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.cluster.replica import SEQUENCE_LIMIT, Journal, Replica, expand, from_ranges, to_ranges
@@ -18,6 +18,8 @@ from mesh.wire.frames import encode
 from mesh.wire.messages import Append, DotSet
 from tests.simulation.parts import Disk
 
+some = settings(max_examples=40)
+"""A history is expensive to make."""
 OWN, SHARED = b"w".ljust(16), b"ws".ljust(16)
 
 
@@ -91,6 +93,7 @@ def histories(draw: st.DrawFn) -> list[Append]:
 # -- merge --------------------
 
 
+@some
 @given(histories(), st.data())
 def test_merging_is_commutative_and_idempotent(appends: list[Append], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(appends))
@@ -103,6 +106,7 @@ def test_merging_is_commutative_and_idempotent(appends: list[Append], data: st.D
     assert not other.replica.forks
 
 
+@some
 @given(histories(), st.data())
 def test_what_a_replica_holds_is_what_every_stretch_that_it_saw_has_live(appends: list[Append], data: st.DataObject) -> None:
     holder = Holder("h")
@@ -116,6 +120,7 @@ def test_what_a_replica_holds_is_what_every_stretch_that_it_saw_has_live(appends
     assert holder.state() == expected
 
 
+@some
 @given(histories(), st.data())
 def test_settled_never_resurrects(appends: list[Append], data: st.DataObject) -> None:
     holder = Holder("h")
@@ -132,6 +137,7 @@ def test_settled_never_resurrects(appends: list[Append], data: st.DataObject) ->
     assert len(holder.settled) == len(set(holder.settled))
 
 
+@some
 @given(histories(), st.data())
 def test_the_disk_holds_what_the_memory_holds(appends: list[Append], data: st.DataObject) -> None:
     holder = Holder("h")
@@ -148,6 +154,7 @@ def test_the_disk_holds_what_the_memory_holds(appends: list[Append], data: st.Da
     assert reborn.state() == holder.state()
 
 
+@some
 @given(histories())
 def test_a_second_application_writes_nothing(appends: list[Append]) -> None:
     holder = Holder("h")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.broker.results import OVERHEAD_BYTES, Results
@@ -50,6 +50,7 @@ def test_r28_of_several_results_for_one_task_the_earliest_stands_whatever_the_or
 times = st.lists(st.integers(0, 30_000), max_size=30)
 
 
+@settings(max_examples=50)
 @given(times, st.integers(0, 40_000))
 def test_results_go_when_they_are_older_than_result_expires_in_whatever_order_they_came(ages: list[int], now_ms: int) -> None:
     kept = Kept()
@@ -60,6 +61,7 @@ def test_results_go_when_they_are_older_than_result_expires_in_whatever_order_th
     assert kept.results.evicted == 0
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 500)), max_size=30))
 def test_over_the_limit_the_oldest_go_first_and_are_counted(items: list[tuple[int, int]]) -> None:
     kept = Kept(max_bytes=3000)

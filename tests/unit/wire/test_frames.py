@@ -43,7 +43,7 @@ KINDS = [
 ]
 
 few = settings(max_examples=25)
-"""For each type."""
+some = settings(max_examples=40)
 
 
 # -- round trip --------------------
@@ -97,6 +97,7 @@ msgpack_values = st.recursive(
 def test_any_well_formed_messagepack_is_a_message_or_a_protocol_error(union: Any, decode: Callable[[bytes], Any]) -> None:
     tags = [kind.__struct_config__.tag for kind in typing.get_args(union)]
 
+    @some
     @given(st.sampled_from(tags), st.lists(msgpack_values, max_size=9))
     def fuzz(tag: int, fields: list[Any]) -> None:
         try:
@@ -110,6 +111,7 @@ def test_any_well_formed_messagepack_is_a_message_or_a_protocol_error(union: Any
 
 @by_union
 def test_a_message_with_one_byte_changed_is_a_message_or_a_protocol_error(union: Any, decode: Callable[[bytes], Any]) -> None:
+    @some
     @given(values(union), st.data())
     def fuzz(value: Any, data: st.DataObject) -> None:
         frame = bytearray(frames.encode(value))
@@ -124,6 +126,7 @@ def test_a_message_with_one_byte_changed_is_a_message_or_a_protocol_error(union:
 
 @by_union
 def test_every_message_cut_short_is_a_protocol_error(union: Any, decode: Callable[[bytes], Any]) -> None:
+    @some
     @given(values(union), st.data())
     def fuzz(value: Any, data: st.DataObject) -> None:
         frame = frames.encode(value)
