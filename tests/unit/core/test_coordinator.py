@@ -242,6 +242,28 @@ def test_r16_done_anywhere_is_done_everywhere(finish_on: str) -> None:
     assert held == [set(), set(), set()]
 
 
+def test_r16_what_one_side_lost_and_wrote_anew_is_done_when_the_other_side_has_finished_it() -> None:
+    """The majority gave the first worker up: the message is live under a new dot there, and its result comes from the other side."""
+    cluster = settled()
+    here, client = cluster.worker("a"), cluster.client("c")
+    client.submit("t1")
+    cluster.split("a", "bc")
+    there = cluster.worker("c")
+    cluster.until(lambda: there.held, 20.0)
+    assert there.held["t1"].attempt == 2
+    here.finish("t1")
+    cluster.run(0.5)
+    cluster.heal()
+    cluster.until(cluster.agreed)
+    cluster.run(1)
+    assert [node.live().keys() & {"message:t1"} for node in cluster.running()] == [set(), set(), set()]
+    there.die()
+    spare = cluster.worker("b")
+    cluster.run(15)
+    assert spare.deliveries == []
+    assert client.results().keys() == {"t1"}
+
+
 def test_messages_accepted_while_nobody_reigned_are_dispatched_by_the_next_coordinator() -> None:
     cluster = settled()
     worker, client = cluster.worker("b"), cluster.client("c")
