@@ -413,7 +413,9 @@ class Machine:
     def _on_reign(self, sender: str, message: Reign) -> None:
         self.membership.peers[sender].hears_me = True  # it asks only those that it hears
         if self.election.coordinator == sender and self.election.term == message.term and not self.election.is_coordinator:
-            self._follow()
+            # asked before it had the report that is on its way; of two in a row, the second's offers would miss what the first's brought
+            if not self.replication.awaits_welcome or self.now - self._reported_at >= REPORT_INTERVAL_S:
+                self._follow()
         else:
             self.election.on_claim(sender, message.term)
 
@@ -477,8 +479,9 @@ class Machine:
         return b"null", "no-coordinator: the mesh has no coordinator right now; try again in a moment"
 
     def _on_edge_message(self, sender: str, message: PeerMessage) -> None:
-        if sender == self.election.coordinator:
-            self.edge.from_coordinator(message, False)
+        if sender != self.election.coordinator or (isinstance(message, Deliver) and self.replication.awaits_welcome):
+            return  # a delivery from before our report: the offers that follow that do not name it, so it will come again
+        self.edge.from_coordinator(message, False)
 
     def _post(self, node: str, message: PeerMessage, after_commit: bool) -> None:
         """From the broker to a node's edge."""

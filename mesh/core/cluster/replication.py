@@ -205,6 +205,11 @@ class Replication:
             stream.acknowledge(message.number)
             stream.acked_copies = message.copies
 
+    @property
+    def awaits_welcome(self) -> bool:
+        """As a member: whether the last report has no answer yet."""
+        return self._awaited_welcome != 0
+
     def reconciled_with(self, peer: str) -> bool:
         """Whether a member's stream has brought all that it held."""
         inbound = self.inbound.get(peer)
