@@ -25,7 +25,8 @@ sudo make chaos MINUTES=60 SOAK=1         # a random fault every 30 s
 ```
 <!-- not run: needs root and takes long -->
 """
-COLUMNS = """- **tasks**: confirmed to their publisher. **lost**: confirmed, and run to the end by no worker; allowed is only what had a single copy
+COLUMNS = """\
+- **tasks**: confirmed to their publisher. **lost**: confirmed, and run to the end by no worker; allowed is only what had a single copy
   on the disk that the fault destroyed (fault 8), and there it has to be exactly that.
 - **twice %**: share of the tasks that were begun more than once, whatever the reason. A task whose own worker is killed has to be.
 - **resume**: the longest time without the start of a task, from the fault on, p50 / p95 over the runs; workers take nothing ahead of
@@ -55,7 +56,8 @@ def _load(file: Path) -> dict[str, Any]:
     return loaded
 
 
-MISSING = """- Faults 6 (fsync off), 10 (cloned state), 19 (full disk) and 20 (torn or damaged file) have tests of their own: a process that is
+MISSING = """\
+- Faults 6 (fsync off), 10 (cloned state), 19 (full disk) and 20 (torn or damaged file) have tests of their own: a process that is
   killed leaves what it wrote in the page cache, so that without a power cut fsync makes no difference that could be seen here; the
   [simulation](hacking.md#the-simulation) loses what was not synced.
 - Fault 23 needs groups, chords, schedules and rate limits.

@@ -16,6 +16,8 @@ YEAR_S = 365 * 24 * HOUR_S
 COUNTDOWN_S = 3.0
 EARLY_S = 2.0
 """Earlier than this before its time nothing may start (R23)."""
+ONE_COORDINATOR_S = 1.0
+"""After a paused coordinator goes on, no two take themselves for it for longer than this."""
 QUOTA_PERCENT = 5
 DELAYED = """
 import sys
@@ -50,7 +52,9 @@ def _paused(stage: Stage, seconds: float) -> Row:
     act.go_on(seconds)
     act.heal(lambda: stage.lab.resume(pid))
     row.pauses_s.append(act.resume_s())
-    return act.end(row)
+    row = act.end(row)
+    row.require(row.rivals_s[-1] <= ONE_COORDINATOR_S, f"at most one coordinator {ONE_COORDINATOR_S:g} s after it goes on")
+    return row
 
 
 def starved(stage: Stage, sizes: Sizes) -> Row:

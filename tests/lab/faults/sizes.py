@@ -12,7 +12,7 @@ class Sizes:
     killing_s: float = 6
     split_s: float = 4
     one_way_s: float = 3
-    cycles: int = 2
+    cycles: int = 1
     """Of a link that flaps."""
     loss_s: float = 3
     starved_s: float = 3
@@ -20,4 +20,4 @@ class Sizes:
 
 
 SHORT = Sizes()
-LONG = Sizes(killing_s=60, split_s=6, one_way_s=20, cycles=15, loss_s=20, starved_s=20, backlog=50_000)
+LONG = Sizes(killing_s=40, split_s=6, one_way_s=10, cycles=8, loss_s=10, starved_s=10, backlog=50_000)

@@ -26,8 +26,6 @@ RESUMED_AFTER = 60
 CALM_S = 40.0
 CONVERGED_S = 3.0
 """Within this all nodes agree after a fault is over."""
-ONE_COORDINATOR_S = 1.0
-"""Within this at most one node takes itself for the coordinator."""
 SLOTS = 2
 WITHOUT_PREFETCH = {"MESH_PREFETCH_TARGET_S": "0"}
 """The 50 ms of work that a worker holds by default would hide most pauses."""
@@ -190,7 +188,6 @@ class Round:
             row.converged_s.append(max(0.0, agreed_at_s - self.healed_at_s))
             row.rivals_s.append(max(0.0, evidence.rivals_until(evidence.claims(self.lab), self.healed_at_s)))
             row.require(row.converged_s[-1] <= CONVERGED_S, f"all agree within {CONVERGED_S:g} s")
-            row.require(row.rivals_s[-1] <= ONE_COORDINATOR_S, f"at most one coordinator after {ONE_COORDINATOR_S:g} s")
         return row
 
     def stop_publishing(self) -> None:
