@@ -142,6 +142,7 @@ class Broker:
             self._enqueue(journal, sequence, entry)
         elif isinstance(entry, Result):
             self.results.add(entry, journal, sequence)
+            self._replication.soft_leases.pop(entry.id, None)
             record = self.records.get(entry.id)
             if record is not None:  # done anywhere is done everywhere (R16)
                 self._replica.settle(record.journal, record.sequence)
