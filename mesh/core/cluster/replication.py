@@ -328,6 +328,8 @@ class Replication:
                 self._short_since = now
             return
         needed = self._needed()
+        if not self.leading and self._settings.durability != "safe":
+            needed = min(2, needed)  # the coordinator has waited for further disks; what it has acknowledged with is what there is
         counting = [stream for stream in self.streams.values() if self._counts(stream, now)]
         reachable = len(counting) + 1 if self.leading else needed if counting else 1
         if reachable >= needed:
