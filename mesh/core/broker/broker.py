@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from functools import partial
 
 from mesh.config import Settings
 from mesh.core.broker.dead_letters import DeadLetters
@@ -65,6 +66,7 @@ class Broker:
         self._delayed: list[tuple[int, int, Record]] = []
         self._original_order: int | None = None
         self._now = 0.0
+        self._reigns = 0
         replication.leases = self._leases
         replica.on_added.append(self._on_added)
         replica.on_settled.append(self._on_settled)
@@ -124,6 +126,7 @@ class Broker:
     def end(self) -> None:
         """The reign is over: forget everything but the replica."""
         self.active = False
+        self._reigns += 1
         self._replication.soft_leases = self._leases()
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, {}
         self.results = self._new_results()
@@ -380,8 +383,12 @@ class Broker:
                 # its message is on a disk that is away: when it comes it is done already (R16)
                 self._write_result(outcome.id, outcome.status, outcome.body, outcome.failure, worker, self._me.id)
         self.dirty = True
-        kept = OutcomesKept(message.worker, [outcome.id for outcome in message.outcomes])
-        self._replication.when_copied(lambda _copies: self._post(node, kept, False))
+        self._replication.when_copied(partial(self._tell_kept, self._reigns, node, message))
+
+    def _tell_kept(self, reign: int, node: str, message: Outcomes, copies: int) -> None:
+        """The worker may forget these outcomes; one of an earlier reign has told them to the next coordinator, too, and waits for that."""
+        if reign == self._reigns:
+            self._post(node, OutcomesKept(message.worker, [outcome.id for outcome in message.outcomes]), False)
 
     def _end_delivery(self, record: Record, outcome: Outcome, worker: WorkerState | None, worker_id: str) -> None:
         if outcome.kind == OutcomeKind.DONE:
