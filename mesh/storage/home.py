@@ -5,7 +5,7 @@
     <root>/<mesh>/          0700; root is MESH_HOME or the platform's user state directory
         node.key  secret    0600; refused when others could read them
         seal                that this directory was made here (mesh/storage/seal.py)
-        state.db            the node's entries (mesh/storage/sqlite.py)
+        state.db            the node's entries (mesh/storage/sqlite.py); what was damaged lies beside it (mesh/storage/healing.py)
         peers.json          addresses where members were seen
         run/                sockets and the rendezvous of the node that runs now
 """
@@ -69,8 +69,8 @@ class Home:
             for directory in (self.path, self.run_dir, self._socket_dir()):
                 directory.mkdir(mode=_PRIVATE_DIRECTORY, exist_ok=True)
                 _check_directory(directory)
-            _sync_directory(self.root)
-            _sync_directory(self.path)
+            sync_directory(self.root)
+            sync_directory(self.path)
         except OSError as error:
             raise StateRefused(f"the state directory {self.path} can't be made: {error}") from error
         for path in (self.path / NODE_KEY, self.path / SECRET, self.state_path):
@@ -98,14 +98,8 @@ class Home:
         The directory must exist (``create``). Raises StateRefused; the old file is untouched then.
         """
         path = self.path / name
-        fresh = path.with_name(f".{name}.{secrets.token_hex(4)}")
         try:
-            try:
-                _write_new(fresh, data)
-                fresh.replace(path)
-                _sync_directory(self.path)
-            finally:
-                fresh.unlink(missing_ok=True)
+            replace_file(path, data)
         except OSError as error:
             raise StateRefused(f"{path} can't be written: {error}") from error
 
@@ -137,6 +131,17 @@ class Home:
         return Path(tempfile.gettempdir()) / f"mesh-{digest[:16]}"
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file as a whole, mode 0600, durable on return. Raises OSError; the old file is untouched then."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        _write_new(fresh, data)
+        fresh.replace(path)
+        sync_directory(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def _root(given: str | Path | None, environment: Mapping[str, str]) -> Path:
     chosen = given or environment.get("MESH_HOME")
     if chosen:
@@ -156,7 +161,7 @@ def _write_new(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())  # before the rename: else a power loss may leave the new name without its bytes (ext4, delayed allocation)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """Make names in a directory durable; Windows can't open one, and needs it not."""
     if not _HAS_OWNERS:
         return

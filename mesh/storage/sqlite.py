@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,45 +12,15 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from mesh.core.effects import Batch, Restored
-from mesh.errors import DiskFailed, LocalProtocolError, StateDamaged, StateLocked, StateRefused, StateTooNew
+from mesh.core.effects import Batch, Gap, Restored, Salvage
+from mesh.errors import DiskFailed, DiskFull, LocalProtocolError, StateDamaged, StateLocked, StateRefused, StateTooNew
+from mesh.storage import schema, wal
+from mesh.storage.salvage import Remains, salvaged_crc
+from mesh.storage.schema import APPLICATION_ID, DAMAGED_KEY, SCHEMA_KEY, SEQUENCE_BITS, SEQUENCE_MASK, entry_crc, row_crc
 from mesh.wire.messages import HeadState
 
-APPLICATION_ID = 0x4D455348
-"""``MESH`` in ASCII, at offset 68 of the file: tells ours from another program's database."""
-SEQUENCE_BITS = 40
-"""An entry's row is journal number << 40 | sequence: 2^40 entries a journal, 2^23 journals a file, appended in key order."""
 STATEMENT_BYTES_MAX = 64 << 20
 """Most entry bytes in one statement; SQLite refuses values beyond 1e9 bytes, and this bounds the copy that a commit makes."""
-
-_SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
-
-_VERSION_1 = (
-    "CREATE TABLE journal(no INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, owner TEXT, scope INTEGER, upto INTEGER, digest INTEGER,"
-    " crc INTEGER NOT NULL)",
-    "CREATE TABLE entry(id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL)",
-    "CREATE TABLE vote(one INTEGER PRIMARY KEY CHECK (one = 1), term INTEGER NOT NULL, node TEXT NOT NULL, crc INTEGER NOT NULL)",
-    "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID",
-    # sqlite3 gives up the GIL for each step of a statement and has to win it back: executemany() does so for each row, and beside
-    # a busy main thread (switch interval 5 ms) 1000 rows took 261 ms; one statement for each table 24 ms; all as one row inserted
-    # into this view, whose triggers do the rest, 8 ms. JSON carries the numbers, one blob all the bytes.
-    "CREATE VIEW batch AS SELECT NULL AS heads, NULL AS entries, NULL AS settled, NULL AS data, NULL AS term, NULL AS node, NULL AS crc",
-    "CREATE TRIGGER batch_heads INSTEAD OF INSERT ON batch WHEN NEW.heads IS NOT NULL BEGIN"
-    " INSERT OR REPLACE INTO journal SELECT json_extract(value, '$[0]'),"
-    " substr(NEW.data, json_extract(value, '$[1]'), json_extract(value, '$[2]')), json_extract(value, '$[3]'),"
-    " json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]')"
-    " FROM json_each(NEW.heads); END",
-    "CREATE TRIGGER batch_entries INSTEAD OF INSERT ON batch WHEN NEW.entries IS NOT NULL BEGIN"
-    " INSERT OR REPLACE INTO entry SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-    " substr(NEW.data, json_extract(value, '$[2]'), json_extract(value, '$[3]')) FROM json_each(NEW.entries); END",
-    "CREATE TRIGGER batch_settled INSTEAD OF INSERT ON batch WHEN NEW.settled IS NOT NULL BEGIN"
-    " DELETE FROM entry WHERE id IN (SELECT value FROM json_each(NEW.settled)); END",
-    "CREATE TRIGGER batch_vote INSTEAD OF INSERT ON batch WHEN NEW.term IS NOT NULL BEGIN"
-    " INSERT OR REPLACE INTO vote VALUES (1, NEW.term, NEW.node, NEW.crc); END",
-)
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
-"""Statements that take a file from the version of their index to the next; an empty file is version 0."""
-SCHEMA_VERSION = len(_MIGRATIONS)
 
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
@@ -58,16 +28,6 @@ _PRAGMAS = (
     "PRAGMA fullfsync = ON",
     "PRAGMA checkpoint_fullfsync = ON",
 )
-
-
-def _row_crc(*values: object) -> int:
-    """Checksum of a small row: of its values' text."""
-    return zlib.crc32(repr(values).encode())
-
-
-def _entry_crc(row: int, data: bytes) -> int:
-    """Checksum of an entry that counts its place in, so that a row under a wrong id is noticed too."""
-    return zlib.crc32(data, row & 0xFFFFFFFF ^ row >> 32)
 
 
 class _Blob:
@@ -88,6 +48,21 @@ class _Blob:
 
 
 _Statement = tuple[str, tuple[Any, ...]]
+_FORGET_SALVAGE: tuple[_Statement, ...] = (
+    ("DELETE FROM salvaged", ()),
+    ("DELETE FROM gap", ()),
+    ("DELETE FROM meta WHERE key = ?", (DAMAGED_KEY,)),
+)
+
+
+def log_of(path: Path) -> Path:
+    """Where SQLite keeps the write-ahead log of the file ``path``."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def kept_log_of(path: Path) -> Path:
+    """Where a damaged log is kept from SQLite, which would remove it, until it is salvaged."""
+    return path.with_name(f"{path.name}-wal.kept")
 
 
 def _json(rows: list[Any]) -> str | None:
@@ -96,7 +71,7 @@ def _json(rows: list[Any]) -> str | None:
 
 def _batch_row(heads: list[Any], entries: list[Any], settled: list[int], data: _Blob, vote: tuple[int, str] | None = None) -> _Statement:
     """The row for the view ``batch`` that does all of this; its triggers skip what is null."""
-    ballot = (*vote, _row_crc(*vote)) if vote is not None else (None, None, None)
+    ballot = (*vote, row_crc(*vote)) if vote is not None else (None, None, None)
     return "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)", (_json(heads), _json(entries), _json(settled), data.joined(), *ballot)
 
 
@@ -122,7 +97,7 @@ class SqliteStore:
             raise StateRefused(f"{path} can't be opened: {error}") from error
         try:
             self._open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._db.close()
             self._refuse(error)
         except BaseException:
@@ -140,16 +115,14 @@ class SqliteStore:
         mode = self._value("PRAGMA journal_mode = WAL")
         if mode != "wal":
             raise StateRefused(f"{self._path}: the file system can't keep a write-ahead log (SQLite answered {mode!r})")
-        self._db.execute("BEGIN EXCLUSIVE")
-        for statements in _MIGRATIONS[version:]:
-            for statement in statements:
-                self._db.execute(statement)
-        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._db.execute("COMMIT")
+        self._check_log()
+        self._migrate(version)
         # After a failed fsync the log may be readable from the page cache and yet not be on the disk, and a second fsync
         # reports success (Rebello et al., 2020). So what the log holds is written again, to the main file, before it counts.
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._read_numbers()
+
+    def _read_numbers(self) -> None:
         self._numbers = dict(self._db.execute("SELECT name, no FROM journal"))
         self._next_number = max(self._numbers.values(), default=0) + 1
 
@@ -157,33 +130,70 @@ class SqliteStore:
         """The file's schema version; touches nothing in a file that is not ours."""
         version: int = self._value("PRAGMA user_version")
         application = self._value("PRAGMA application_id")
-        tables = self._value("SELECT count(*) FROM sqlite_master")
-        if application != APPLICATION_ID and (application or version or tables):
+        found = schema.catalogue(self._db)
+        ours = {name for _, name, _, _ in schema.objects(1)} <= {name for _, name, _, _ in found}
+        if application != APPLICATION_ID and (application or version or found):
+            if ours:
+                raise self._damaged("its header")
             raise StateRefused(f"{self._path} is another program's SQLite file; move it away or choose another MESH_HOME")
-        if version > SCHEMA_VERSION:
+        if version > schema.SCHEMA_VERSION:
+            if ours and 0 < self._repeated_version() <= schema.SCHEMA_VERSION:
+                raise self._damaged("its header")
+            known = schema.SCHEMA_VERSION
             raise StateTooNew(
-                f"{self._path} was written by a newer version of mesh (schema {version}, this one knows {SCHEMA_VERSION}); upgrade mesh"
+                f"{self._path} was written by a newer version of mesh (schema {version}, this one knows {known}); upgrade mesh"
             )
+        if found != schema.objects(version):
+            raise self._damaged("its catalogue of tables")
         return version
+
+    def _repeated_version(self) -> int:
+        """The schema version as the table of small values has it; 0 when it has none that can be trusted."""
+        row = self._db.execute("SELECT value, crc FROM meta WHERE key = ?", (SCHEMA_KEY,)).fetchone()
+        return int(row[0]) if row is not None and row[1] == row_crc(SCHEMA_KEY, row[0]) else 0
+
+    def _check_log(self) -> None:
+        """Raise StateDamaged when the log holds transactions that SQLite has left out (R20: damage is not a torn tail)."""
+        log_path, kept = log_of(self._path), kept_log_of(self._path)
+        log = wal.look(log_path)
+        _, valid, _ = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if log is not None and log.is_damaged(valid):
+            # Closing the connection writes back what SQLite made of the log, and removes it.
+            shutil.copyfile(log_path, kept)
+        if kept.exists():
+            raise self._damaged("its write-ahead log")
+
+    def _migrate(self, version: int) -> None:
+        if version == schema.SCHEMA_VERSION:
+            return  # nothing is written: a node may have to start on a full disk
+        self._db.execute("BEGIN EXCLUSIVE")
+        for statements in schema.MIGRATIONS[version:]:
+            for statement in statements:
+                self._db.execute(statement)
+        value = str(schema.SCHEMA_VERSION).encode()
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (SCHEMA_KEY, value, row_crc(SCHEMA_KEY, value)))
+        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._db.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+        self._db.execute("COMMIT")
 
     def _value(self, statement: str) -> Any:
         return self._db.execute(statement).fetchone()[0]
 
-    def _refuse(self, error: sqlite3.Error) -> NoReturn:
+    def _refuse(self, error: sqlite3.Error | UnicodeDecodeError) -> NoReturn:
         """Raise what an error while opening or loading means."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary code, without its extension
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise StateLocked(f"another node process uses {self._path.parent}; stop it with `mesh down`") from error
-        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL):
+        if code == sqlite3.SQLITE_FULL:
+            raise DiskFull(f"{self._path}: {error}; make room and start again") from error
+        if code == sqlite3.SQLITE_IOERR:
             raise DiskFailed(f"{self._path}: {error}") from error
         if code in (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise StateRefused(f"{self._path} can't be written: {error}") from error
         raise self._damaged(str(error)) from error
 
     def _damaged(self, what: str) -> StateDamaged:
-        return StateDamaged(
-            f"{self._path} is damaged ({what}); move it away and start again: the node gets back from the others what they hold"
-        )
+        return StateDamaged(f"{self._path} is damaged ({what})")
 
     # -- reading ------------------------------------------------------------------------------------------------------------------
 
@@ -191,34 +201,50 @@ class SqliteStore:
         """All that was committed; the entries of one journal lie together, ascending. Raises StateDamaged, DiskFailed."""
         try:
             return self._load()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._refuse(error)
 
     def _load(self) -> Restored:
         # A damaged page can hide rows without any error, and a hidden entry would count as settled, everywhere.
-        verdict = self._value("PRAGMA quick_check(1)")
-        if verdict != "ok":
-            raise self._damaged(verdict)
-        restored = Restored()
+        for check in ("PRAGMA quick_check(1)", "PRAGMA integrity_check('journal')"):  # the latter reads the index of names too
+            verdict = self._value(check)
+            if verdict != "ok":
+                raise self._damaged(verdict)
+        restored = Restored(salvage=self._load_salvage())
         for term, node, crc in self._db.execute("SELECT term, node, crc FROM vote"):
-            if crc != _row_crc(term, node):
+            if crc != row_crc(term, node):
                 raise self._damaged("the vote")
             restored.term, restored.voted_for = term, node
         names = {}
         for number, *row, crc in self._db.execute("SELECT no, name, owner, scope, upto, digest, crc FROM journal ORDER BY no"):
-            if crc != _row_crc(number, *row):
+            if crc != row_crc(number, *row):
                 raise self._damaged(f"the context of journal number {number}")
             names[number] = row[0]
             if row[1] is not None:
                 restored.heads.append(HeadState(*row))
         for row_id, crc, data in self._db.execute("SELECT id, crc, data FROM entry ORDER BY id"):
-            journal, sequence = names.get(row_id >> SEQUENCE_BITS), row_id & _SEQUENCE_MASK
+            journal, sequence = names.get(row_id >> SEQUENCE_BITS), row_id & SEQUENCE_MASK
             if journal is None:
                 raise self._damaged(f"entry {sequence} of a journal that is not listed")
-            if crc != _entry_crc(row_id, data):
+            if crc != entry_crc(row_id, data):
                 raise self._damaged(f"journal {journal.hex()}, sequence {sequence}")
             restored.entries.append((journal, sequence, data))
         return restored
+
+    def _load_salvage(self) -> Salvage | None:
+        """What lies aside of a damaged file that this one replaces, None for any other file."""
+        if self.get_meta(DAMAGED_KEY) is None:
+            return None
+        salvage = Salvage()
+        for number, journal, sequence, data, crc in self._db.execute("SELECT no, journal, sequence, data, crc FROM salvaged ORDER BY no"):
+            if crc != salvaged_crc(number, journal, sequence, data):
+                raise self._damaged(f"salvaged entry {number}")
+            salvage.entries.append((journal, sequence, data))
+        for number, *row, crc in self._db.execute("SELECT no, journal, first, last, task, crc FROM gap ORDER BY no"):
+            if crc != row_crc(number, *row):
+                raise self._damaged(f"gap {number}")
+            salvage.gaps.append(Gap(*row))
+        return salvage
 
     # -- writing ------------------------------------------------------------------------------------------------------------------
 
@@ -227,12 +253,34 @@ class SqliteStore:
 
         Journals in ``dropped`` go first: what the batch holds of them beside that is new.
 
-        Raises DiskFailed; the store then refuses every further commit with the same.
+        Raises DiskFull when there is no room: nothing of the batch was written, and it may be committed again. Raises DiskFailed for all
+        else; the store then refuses every further commit with the same.
         """
         with self._lock, self._fatal():
             drops = [self._numbers.pop(journal) for journal in batch.dropped if journal in self._numbers]
             statements = [*self._deletes(drops), *self._inserts(batch)]
+            if batch.recovered:
+                statements += _FORGET_SALVAGE
             self._transact(statements)
+
+    def seed(self, remains: Remains, found: str) -> None:
+        """Begin a file that replaces a damaged one: its vote, the names of its journals without how far they had come, and its readable
+        entries set aside. ``found`` says what was damaged. Raises DiskFull, DiskFailed.
+        """
+        journals = {head.journal: HeadState(head.journal, head.owner, head.scope, 0, 0) for head in remains.heads if head.owner}
+        entries = [(number, *entry, salvaged_crc(number, *entry)) for number, entry in enumerate(remains.salvage.entries, 1)]
+        gaps = [(gap.journal, gap.first, gap.last, gap.task) for gap in remains.salvage.gaps]
+        value = found.encode()
+        with self._lock, self._fatal():
+            self._db.execute("BEGIN")
+            for statement in self._inserts(Batch(0, heads=journals, vote=remains.vote)):
+                self._db.execute(*statement)
+            self._db.executemany("INSERT INTO salvaged VALUES (?, ?, ?, ?, ?)", entries)
+            self._db.executemany(
+                "INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?)", [(no, *row, row_crc(no, *row)) for no, row in enumerate(gaps, 1)]
+            )
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (DAMAGED_KEY, value, row_crc(DAMAGED_KEY, value)))
+            self._db.execute("COMMIT")
 
     def _transact(self, statements: list[_Statement]) -> None:
         # A single statement is a transaction of its own: BEGIN and COMMIT would be two more waits for the GIL.
@@ -244,9 +292,15 @@ class SqliteStore:
             self._db.execute(*statement)
         self._db.execute("COMMIT")
 
+    def _roll_back(self) -> None:
+        """After a statement found no room: SQLite has undone it, and perhaps the whole transaction."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._read_numbers()
+
     def _deletes(self, numbers: list[int]) -> Iterator[_Statement]:
         for number in numbers:
-            yield "DELETE FROM entry WHERE id BETWEEN ? AND ?", (number << SEQUENCE_BITS, number << SEQUENCE_BITS | _SEQUENCE_MASK)
+            yield "DELETE FROM entry WHERE id BETWEEN ? AND ?", (number << SEQUENCE_BITS, number << SEQUENCE_BITS | SEQUENCE_MASK)
             yield "DELETE FROM journal WHERE no = ?", (number,)
 
     def _inserts(self, batch: Batch) -> Iterator[_Statement]:
@@ -261,10 +315,10 @@ class SqliteStore:
             if data.size + len(blob) > STATEMENT_BYTES_MAX and entries:
                 yield _batch_row(heads, entries, [], data)
                 data, heads, entries = _Blob(), [], []
-            if sequence > _SEQUENCE_MASK:
+            if sequence > SEQUENCE_MASK:
                 raise LocalProtocolError(f"sequence {sequence} of a journal does not fit into {SEQUENCE_BITS} bits")
             row = numbers[journal] << SEQUENCE_BITS | sequence
-            entries.append((row, _entry_crc(row, blob), data.add(blob), len(blob)))
+            entries.append((row, entry_crc(row, blob), data.add(blob), len(blob)))
         settled = [numbers[journal] << SEQUENCE_BITS | sequence for journal, sequence in batch.settled if journal in numbers]
         yield _batch_row(heads, entries, settled, data, batch.vote)
 
@@ -276,18 +330,22 @@ class SqliteStore:
             self._next_number += 1
         # int(): the checksum is of the text, which for an IntEnum differs from what is read back
         row = (head.owner, int(head.scope), head.upto, head.digest) if head is not None else (None, None, None, None)
-        return (number, data.add(journal), len(journal), *row, _row_crc(number, journal, *row))
+        return (number, data.add(journal), len(journal), *row, row_crc(number, journal, *row))
 
     @contextmanager
     def _fatal(self) -> Iterator[None]:
-        """Around each write: whatever fails in it ends the store."""
+        """Around each write: whatever fails in it ends the store, but for a lack of room that SQLite met before it synced anything."""
         if self._failed:
             raise DiskFailed(f"{self._path} is closed, or failed before; this process can't use it any more")
         self._failed = True
         try:
             yield
         except sqlite3.Error as error:
-            raise DiskFailed(f"{self._path}: {error}; the node stops (rule R7)") from error
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF != sqlite3.SQLITE_FULL:
+                raise DiskFailed(f"{self._path}: {error}; the node stops (rule R7)") from error
+            self._roll_back()
+            self._failed = False
+            raise DiskFull(f"{self._path}: {error}") from error
         self._failed = False
 
     # -- small values -------------------------------------------------------------------------------------------------------------
@@ -303,14 +361,14 @@ class SqliteStore:
             return None
         value: bytes
         value, crc = row
-        if crc != _row_crc(key, value):
+        if crc != row_crc(key, value):
             raise self._damaged(f"the value {key!r}")
         return value
 
     def set_meta(self, key: str, value: bytes) -> None:
-        """Keep a small value; durable on return. Raises DiskFailed, like ``commit``."""
+        """Keep a small value; durable on return. Raises DiskFull and DiskFailed, like ``commit``."""
         with self._lock, self._fatal():
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (key, value, _row_crc(key, value)))
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (key, value, row_crc(key, value)))
 
     def close(self) -> None:
         """Give the state directory free. Nothing more can be read or written."""

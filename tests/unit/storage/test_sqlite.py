@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from mesh.core.effects import Batch
-from mesh.errors import DiskFailed, LocalProtocolError, StateDamaged, StateLocked, StateRefused, StateTooNew
-from mesh.storage import sqlite
-from mesh.storage.sqlite import SCHEMA_VERSION, SqliteStore
+from mesh.errors import DiskFailed, DiskFull, LocalProtocolError, StateDamaged, StateLocked, StateRefused, StateTooNew
+from mesh.storage import schema, sqlite
+from mesh.storage.schema import SCHEMA_VERSION
+from mesh.storage.sqlite import SqliteStore
 from mesh.wire.messages import HeadState
 from tests.unit.storage import committer
 
@@ -126,23 +127,25 @@ def test_a_store_that_was_only_opened_is_locked(path: Path):
 # -- whose file it is ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_of_a_newer_schema_is_refused(plain: sqlite3.Connection, path: Path):
-    plain.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    plain.close()
+def test_a_file_of_a_newer_schema_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as newer:
+        newer.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE later(key TEXT)",)))
+        newer.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        SqliteStore(path).close()
     assert "upgrade mesh" in refusal(path, StateTooNew)
 
 
 def test_a_file_of_an_older_schema_is_migrated(plain: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch):
     plain.close()
-    monkeypatch.setattr(sqlite, "_MIGRATIONS", (*sqlite._MIGRATIONS, ("ALTER TABLE meta ADD COLUMN at_ms INTEGER DEFAULT 0",)))
-    monkeypatch.setattr(sqlite, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE later(key TEXT)",)))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     store = SqliteStore(path)
     assert store.get_meta("key") == b"value"
     assert len(store.load().entries) == 3
     store.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
-        assert connection.execute("SELECT at_ms FROM meta").fetchall() == [(0,)]
+        assert connection.execute("SELECT * FROM later").fetchall() == []
     connection.close()
 
 
@@ -157,7 +160,7 @@ def test_another_programs_database_is_refused_and_untouched(path: Path):
 
 def test_a_file_that_is_no_database_is_damaged(path: Path):
     path.write_bytes(b"not a database at all" * 100)
-    assert "move it away" in refusal(path, StateDamaged)
+    assert "not a database" in refusal(path, StateDamaged)
 
 
 def test_a_file_in_a_missing_directory_is_refused(tmp_path: Path):
@@ -230,13 +233,30 @@ def test_a_page_that_hides_its_rows_is_noticed(path: Path):
 # -- failing disks ----------------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_failed_commit_the_store_takes_nothing_more(path: Path):
+def test_without_room_nothing_of_a_batch_is_written_and_it_may_be_committed_again(path: Path):
     store = SqliteStore(path)
     store.commit(Batch(1, [(JOURNAL, 1, b"kept")]))
     store._db.execute(f"PRAGMA max_page_count = {store._value('PRAGMA page_count')}")
-    with pytest.raises(DiskFailed, match="full"):
-        store.commit(Batch(2, [(JOURNAL, 2, bytes(100_000))]))
+    large = Batch(2, [(JOURNAL, 2, b"small"), (b"other journal 16", 1, bytes(100_000))], settled=[(JOURNAL, 1)])
+    for _ in range(2):
+        with pytest.raises(DiskFull, match="full"):
+            store.commit(large)
+        assert store.load().entries == [(JOURNAL, 1, b"kept")]
     store._db.execute("PRAGMA max_page_count = 1000000")
+    store.commit(large)
+    store.close()
+    store = SqliteStore(path)
+    assert store.load().entries == [(JOURNAL, 2, b"small"), (b"other journal 16", 1, bytes(100_000))]
+    store.close()
+
+
+def test_after_any_other_failure_the_store_takes_nothing_more(path: Path):
+    store = SqliteStore(path)
+    store.commit(Batch(1, [(JOURNAL, 1, b"kept")]))
+    store._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(DiskFailed):
+        store.commit(Batch(2, [(JOURNAL, 2, b"lost")]))
+    store._db.execute("PRAGMA query_only = OFF")
     for again in (lambda: store.commit(Batch(3, [(JOURNAL, 3, b"later")])), lambda: store.set_meta("key", b"")):
         with pytest.raises(DiskFailed):
             again()
