@@ -9,6 +9,7 @@ SEEDS ?= 300
 SEED ?=
 MINUTES ?= 15
 SOAK ?=
+ONLY ?=
 PYTEST := $(BIN)/python -m pytest -q
 
 .DEFAULT_GOAL := help
@@ -58,8 +59,8 @@ simulate: $(READY) ## the real core under seeded faults: SEEDS=n, or SEED=s for 
 lab: $(READY) ## several hosts as network namespaces on this machine; needs root
 	@$(PYTEST) tests/lab
 
-chaos: $(READY) ## faults with real processes, MINUTES=n, SOAK=1 for a random one every 30 s; writes docs/reliability.md; needs root
-	@$(BIN)/python -m tests.lab.chaos --minutes $(MINUTES) $(if $(SOAK),--soak)
+chaos: $(READY) ## faults with real processes, MINUTES=n, ONLY=1,5 for some, SOAK=1 for random ones; writes docs/reliability.md; needs root
+	@$(BIN)/python -m tests.lab.chaos --minutes $(MINUTES) $(if $(ONLY),--only $(ONLY)) $(if $(SOAK),--soak)
 
 acceptance: $(READY) ## the commands and examples as a user runs them, on loopback
 	@$(PYTEST) tests/acceptance

@@ -1,7 +1,7 @@
 """The long form of the faults: `make chaos MINUTES=n`.
 
 python -m tests.lab.chaos --minutes 15                 every fault, again and again until the time is over (each at least once)
-python -m tests.lab.chaos --minutes 5 --only 1,5,11    some of them; the document stays as it is
+python -m tests.lab.chaos --minutes 5 --only 1,5,11    some of them; the others' rows stay as they were
 python -m tests.lab.chaos --minutes 60 --soak          a random fault every 30 s, with the memory and open files of every node
 
 Writes build/chaos.json or build/soak.json, and docs/reliability.md from both. The exit code is 1 when a promise was broken.
@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.harness import machine
 from tests.lab.faults import document, soak
-from tests.lab.faults.row import Row, merged
+from tests.lab.faults.row import Row, from_json, merged
 from tests.lab.faults.sizes import LONG
 from tests.lab.faults.table import FAULTS, Fault, Stages
 from tests.lab.hosts import why_unavailable
@@ -52,11 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         only = {int(number) for number in given.only.split(",") if number}
         rows = run([fault for fault in FAULTS if not only or fault.number in only], given.minutes * 60)
-        keep("chaos-part.json" if only else "chaos.json", {"about": about, "rows": [row.as_json() for row in rows]})
+        keep("chaos.json", {"about": about, "rows": [row.as_json() for row in in_order([*earlier(rows), *rows] if only else rows)]})
         broken = [promise for row in rows for promise in row.broken]
-    if not given.only:
-        print(f"wrote {document.write(BUILD)}")
+    print(f"wrote {document.write(BUILD)}")
     return 1 if broken else 0
+
+
+def earlier(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the last run for faults that are not among these."""
+    file = BUILD / "chaos.json"
+    kept = [from_json(row) for row in json.loads(file.read_text())["rows"]] if file.exists() else []
+    return [row for row in kept if row.fault not in {new.fault for new in rows}]
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """By number; variants of one fault with the shorter name first, which puts 5 s before 30 s."""
+    return sorted(rows, key=lambda row: (int(row.fault.split()[0]), len(row.fault), row.fault))
 
 
 def keep(name: str, outcome: dict[str, Any]) -> None:
@@ -67,7 +78,7 @@ def keep(name: str, outcome: dict[str, Any]) -> None:
 
 
 def run(faults: Sequence[Fault], seconds: float) -> list[Row]:
-    """Passes over the faults until the time is over; at least one. A row for each fault, in the order of their numbers."""
+    """Passes over the faults until the time is over; at least one. A row for each fault."""
     stages = Stages()
     begun = time.monotonic()
     rows: dict[str, list[Row]] = {}
@@ -82,7 +93,7 @@ def run(faults: Sequence[Fault], seconds: float) -> list[Row]:
     finally:
         stages.close()
     done = [merged(of_one) for of_one in rows.values()]
-    return sorted(done, key=lambda row: [int(part) if part.isdigit() else part for part in row.fault.split(" ", 1)])
+    return done
 
 
 def attempt(stages: Stages, fault: Fault) -> Row:

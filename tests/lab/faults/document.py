@@ -19,11 +19,13 @@ What became of confirmed tasks when things broke: real nodes, workers and client
 injected from outside, and judged by files that the publishers and the tasks append to, never by what the mesh says of itself. The page is
 written by the run that made the figures:
 
-```console
-sudo make chaos MINUTES=15                # every fault, at least once
-sudo make chaos MINUTES=60 SOAK=1         # a random fault every 30 s
-```
 <!-- not run: needs root and takes long -->
+```console
+$ sudo make chaos MINUTES=15
+$ sudo make chaos MINUTES=60 SOAK=1
+```
+
+The first injects every fault at least once, the second a random one every 30 s.
 """
 COLUMNS = """\
 - **tasks**: confirmed to their publisher. **lost**: confirmed, and run to the end by no worker; allowed is only what had a single copy
@@ -71,13 +73,14 @@ def about(run: Mapping[str, Any]) -> str:
     return "\n".join([wrapped(f"Measured on {run['date']}: {where}, {libraries}."), "", wrapped(f"Injectors: {run['injectors']}."), ""])
 
 
-def wrapped(text: str, width: int = 130) -> str:
-    """The text in lines."""
+def wrapped(text: str, width: int = 136) -> str:
+    """The text in lines; those of an item of a list are indented."""
+    indent = "  " if text.startswith("- ") else ""
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + len(word) + 1 > width:
-            lines.append("")
-        lines[-1] += f" {word}" if lines[-1] else word
+            lines.append(indent)
+        lines[-1] += f" {word}" if lines[-1].strip() else word
     return "\n".join(lines)
 
 

@@ -125,11 +125,11 @@ def _clock_off(stage: Stage, how_much: str, offset_s: float) -> Row:
     stage.fleet.nodes.pop(host).terminate()
     stage.restart(host, injected=True, env={"LAB_WALL_CLOCK_OFFSET_S": str(offset_s)})
     for name in stage.names[1:]:
-        stage.fleet.nodes.pop(name).terminate()  # so that the odd one coordinates
+        stage.fleet.nodes.pop(name).terminate()
     for name in stage.names[1:]:
-        stage.restart(name)
+        stage.restart(name, "--never-coordinate")
+    assert stage.coordinator() == host
     act = stage.begin()
-    row.notes.append("the odd clock is the coordinator's" if stage.coordinator() == host else "the odd clock is a follower's")
     number = stage.next_number
     stage.next_number += 1
     act.strike(lambda: stage.lab[stage.names[-1]].python("-c", DELAYED, str(number), str(COUNTDOWN_S)))

@@ -57,9 +57,9 @@ class Stage:
         """A worker on a host."""
         self.workers[name] = self.fleet.worker(name, slots=SLOTS, env=WITHOUT_PREFETCH | self.settings)
 
-    def restart(self, name: str, **options: Any) -> None:
-        """`mesh up` once more on a host whose node is gone."""
-        self.fleet.up(name, env={**self.settings, **options.pop("env", {})}, **options)
+    def restart(self, name: str, *options: str, env: Mapping[str, str] | None = None, injected: bool = False) -> None:
+        """`mesh up` once more on a host whose node is gone; as ``Fleet.up``."""
+        self.fleet.up(name, *options, env={**self.settings, **(env or {})}, injected=injected)
 
     def agree(self, deadline_s: float = CALM_S) -> float:
         """Wait until all nodes agree; returns since when they do, by the wall clock."""
