@@ -92,8 +92,7 @@ def run(faults: Sequence[Fault], seconds: float) -> list[Row]:
                     break
     finally:
         stages.close()
-    done = [merged(of_one) for of_one in rows.values()]
-    return done
+    return [merged(of_one) for of_one in rows.values()]
 
 
 def attempt(stages: Stages, fault: Fault) -> Row:
