@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
@@ -23,8 +23,8 @@ class Holdings:
         self.outbox_bytes = 0
         self.leaving: list[Outcome] = []
         """Outcomes to be sent next."""
-        self._unheard: set[str] = set()
-        """Ids whose next confirmation is for an outcome that is not in the outbox: the task was given back, or lost and came again."""
+        self._unheard: Counter[str] = Counter()
+        """Id -> how many of its next confirmations are for outcomes that the outbox does not hold: given back, or lost and came again."""
 
     def accept(self, deliveries: Iterable[Delivery]) -> None:
         """Take deliveries. One that is held already is ignored; of one that is finished the outcome is said again."""
@@ -38,7 +38,7 @@ class Holdings:
                     self.leaving.append(outcome)
                     continue
                 self._forget(id)  # LOST was heard, as the task comes again
-                self._unheard.add(id)
+                self._unheard[id] += 1
             self.held[id] = delivery
             self.ready.append(delivery)
 
@@ -46,7 +46,7 @@ class Holdings:
         """Deliveries that this worker can't run go back to the mesh."""
         for delivery in deliveries:
             if delivery.id not in self.held:
-                self._unheard.add(delivery.id)
+                self._unheard[delivery.id] += 1
                 self.leaving.append(Outcome(id=delivery.id, kind=OutcomeKind.RETURNED))
 
     def wait_again(self, deliveries: list[Delivery]) -> None:
@@ -59,7 +59,7 @@ class Holdings:
         if delivery is not None:
             self.leaving.append(outcome)
             if outcome.kind == OutcomeKind.RETURNED:
-                self._unheard.add(outcome.id)
+                self._unheard[outcome.id] += 1
             else:
                 self.outbox[outcome.id] = outcome
                 self.outbox_bytes += size_bytes(outcome)
@@ -81,9 +81,9 @@ class Holdings:
     def kept(self, ids: Iterable[str]) -> None:
         """The mesh has confirmed the outcomes of these ids."""
         for id in ids:
-            if id in self._unheard:
-                self._unheard.remove(id)
-            else:
+            if self._unheard[id] > 1:
+                self._unheard[id] -= 1
+            elif not self._unheard.pop(id, 0):
                 self._forget(id)
 
     def active(self) -> list[str]:

@@ -82,3 +82,16 @@ def test_the_confirmation_of_a_return_does_not_confirm_the_run_that_followed() -
     assert holdings.active() == ["a"]
     holdings.kept(["a"])
     assert holdings.active() == []
+
+
+def test_each_return_takes_one_confirmation() -> None:
+    holdings = holding("a")
+    for _ in range(2):
+        holdings.give_back_ready()
+        holdings.accept([one("a")])
+    holdings.settle(Outcome(id="a", body=b"1"))
+    holdings.kept(["a"])
+    holdings.kept(["a"])
+    assert holdings.active() == ["a"]
+    holdings.kept(["a"])
+    assert holdings.active() == []
