@@ -377,6 +377,8 @@ class Broker:
         for outcome in message.outcomes:
             record = self.records.get(outcome.id)
             self._replication.soft_leases.pop(outcome.id, None)
+            if worker is not None:
+                worker.reported.discard(outcome.id)  # it holds it no longer, whatever others may still report
             if record is not None:
                 self._end_delivery(record, outcome, worker, message.worker)
             elif outcome.kind == OutcomeKind.DONE and outcome.id not in self.results:
@@ -395,8 +397,6 @@ class Broker:
             self._finish(record, outcome.status, outcome.body, outcome.failure, worker)
         elif record.state is RecordState.LEASED and record.worker == worker_id:
             if outcome.kind == OutcomeKind.RETURNED:
-                if worker is not None:
-                    worker.reported.discard(outcome.id)
                 self._give_back(record)
             else:
                 self._lose(record, "the slot that ran it died")
