@@ -375,6 +375,7 @@ class Machine:
         peer = self.membership.peers[sender]
         became_two_way = beat.hears_you and not peer.hears_me
         peer.beat = beat
+        peer.skew_ms = beat.wall_ms - self.wall_ms
         peer.hears_me = beat.hears_you
         if beat.echo_ms >= 0:
             peer.lease_from = self.election.started_at + beat.echo_ms / 1000

@@ -168,10 +168,12 @@ class Broker:
         queue = self.queues.get(message.queue)
         if queue is None:
             queue = self.queues[message.queue] = Queue(message.queue)
-        if message.eta_ms > self.wall_ms:
+        # R23: the instant was named by the clock of the machine that accepted it, which may differ from this one's
+        eta_ms = message.eta_ms - self._membership.skew_ms(journal.owner) if message.eta_ms else 0
+        if eta_ms > self.wall_ms:
             record.state = RecordState.DELAYED
             queue.delayed += 1
-            heapq.heappush(self._delayed, (message.eta_ms, self._order, record))
+            heapq.heappush(self._delayed, (eta_ms, self._order, record))
         elif self._original_order is not None:
             record.order = self._original_order
             queue.push_back(record)

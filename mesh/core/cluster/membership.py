@@ -23,7 +23,7 @@ SLEEP_PENALTY_S = 60.0
 class Peer:
     """What this node knows of another node's liveness."""
 
-    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "lease_from", "left", "refused")
+    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "lease_from", "left", "refused", "skew_ms")
 
     def __init__(self, id: str, incarnation: bytes) -> None:
         self.id = id
@@ -35,6 +35,7 @@ class Peer:
         self.left = False
         """It said goodbye since it was last heard."""
         self.beat: Heartbeat | None = None
+        self.skew_ms = 0
         self.lease_from = NEVER
         """When the heartbeat was sent that it echoed last as our follower."""
 
@@ -141,6 +142,11 @@ class Membership:
         """Whether a peer is alive both ways."""
         peer = self.peers.get(id)
         return peer is not None and peer.two_way(self.now, self._settings.heartbeat_timeout_s)
+
+    def skew_ms(self, id: str) -> int:
+        """How far a node's wall clock was ahead of this one's at its last heartbeat, its way included; 0 when that is not known."""
+        peer = self.peers.get(id)
+        return peer.skew_ms if peer is not None else 0
 
     def is_heard(self, id: str) -> bool:
         """Whether a peer speaks to this node, whether or not it hears it."""
