@@ -18,14 +18,17 @@ from mesh.cli.surroundings import Surroundings
 from mesh.discovery import local
 from mesh.discovery.interfaces import multicast_addresses
 from mesh.discovery.local import Rendezvous
+from mesh.discovery.remembered import Remembered
 
 from mesh import ids
-from mesh.core.effects import Identity
+from mesh.core.effects import Gap, Identity
 from mesh.errors import UsageError
 from mesh.node import Node
+from mesh.storage.healing import HealingStore
 from mesh.storage.home import NODE_KEY, PEERS, SECRET, Home
+from mesh.storage.room import Room
 from mesh.storage.seal import Seal
-from mesh.storage.sqlite import SqliteStore
+from mesh.storage.sqlite import log_of
 from mesh.transport.curve import FleetSecret, KeyPair
 from mesh.transport.zmq import ZmqTransport
 from mesh.wire.entries import Member
@@ -86,7 +89,7 @@ class LocalNode:
         self._surroundings: Surroundings | None = None
         new_state = not self._home.state_path.exists()
         # The lock of the store comes first: the sockets of a node that runs are not to be taken.
-        self._store = SqliteStore(self._home.state_path)
+        self._store = HealingStore(self._home.state_path)
         try:
             self._transport, self.identity = self._open_transport()
             try:
@@ -155,7 +158,7 @@ class LocalNode:
     def _make_node(self) -> Node:
         if self.fresh:
             self._decide()
-        return Node(
+        node = Node(
             self.identity,
             self._store,
             self._transport,
@@ -163,7 +166,17 @@ class LocalNode:
             known=list(self._known),
             on_members=self._members,
             on_ready=self._ready,
+            room=Room(self._home.path, self._settings.disk_reserve_bytes, self._settings.disk_reserve_fraction),
+            on_recovered=self._recovered,
         )
+        if not any(journal.live for journal in node.machine.replica.journals.values()):
+            node.machine.introduce(self._remembered())
+        return node
+
+    def _remembered(self) -> list[Member]:
+        """The members of former days, for a node whose state is gone or damaged: the others still know its key."""
+        peers = Remembered(self._home.path / PEERS).load()
+        return [Member(peer.id, peer.name, bytes.fromhex(peer.key), list(peer.addresses)) for peer in peers]
 
     def _decide(self) -> None:
         visit = self._look_around() if self._wishes.secret is not None else Visit.nothing()
@@ -183,7 +196,7 @@ class LocalNode:
 
     def _forget_state(self) -> None:
         """A home that was not let in stays as it was: with a node's state, its clients would not knock as guests."""
-        for path in self._home.path.glob(f"{self._home.state_path.name}*"):
+        for path in (self._home.state_path, log_of(self._home.state_path)):
             path.unlink(missing_ok=True)
 
     # -- running --------------------
@@ -221,6 +234,13 @@ class LocalNode:
         local.publish(self._home.run_dir, self._rendezvous())
         self._members([member for member in self._node.machine.membership.members.values() if member.durable])
         self._on_ready()
+
+    def _recovered(self, kept: int, lost: list[Gap]) -> None:
+        """What was damaged is whole again, but for what nobody has (R20)."""
+        lines = self._store.recovered(kept, lost)
+        log.warning("the node has got back what others hold, and kept %d entries that only its damaged file had", kept)
+        for line in lines:
+            log.error("lost, as no other node has it: %s", line)
 
     def _members(self, members: list[Member]) -> None:
         if self._surroundings is not None:

@@ -10,13 +10,14 @@ import click
 from mesh.cli import findings, output
 from mesh.cli.attach import attached, mesh_option
 from mesh.cli.findings import Finding, Verdict, fail, ok, warn
+from mesh.cli.identity import examine as examine_identity
 from mesh.cli.lookout import browse
 from mesh.cli.options import Options
 from mesh.discovery import local
 from mesh.discovery.interfaces import host_port, is_loopback
 from mesh.discovery.local import Rendezvous
 
-from mesh.errors import MeshError
+from mesh.errors import MeshError, NotFound
 from mesh.storage.home import SECRET, Home
 from mesh.transport.curve import FleetSecret
 
@@ -53,7 +54,9 @@ def examine(options: Options) -> Iterator[Finding]:
     yield findings.python()
     yield findings.encryption()
     yield state(options.home)
-    yield findings.disk(options.home.path)
+    yield identity(options.home)
+    yield from findings.damage(options.home.path)
+    yield findings.disk(options.home.path, options.settings())
     yield findings.clock()
     there = local.read(options.home.run_dir)
     if there is None:
@@ -82,6 +85,21 @@ def state(home: Home) -> Finding:
     except MeshError as error:
         return fail("state", f"{home.path} can't be used", str(error))
     return ok("state", f"{home.path} is this user's alone")
+
+
+def identity(home: Home) -> Finding:
+    """Whether the state directory is where it was sealed (R3)."""
+    try:
+        found = examine_identity(home)
+    except NotFound:
+        return ok("identity", "the first `mesh up` makes this node's key")
+    except MeshError as error:
+        return fail("identity", "this node's key can't be used", str(error))
+    if not found["seal"]:
+        return ok("identity", f"node {found['id']}, sealed to this machine and place")
+    if not found["sealed"]:
+        return warn("identity", f"node {found['id']}, not sealed to this machine", "start the node once: mesh up")
+    return fail("identity", found["seal"], "if it was copied or moved: mesh identity reset")
 
 
 def ask(options: Options) -> dict[str, Any]:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 import zmq
 
-DISK_FAIL_BYTES = 100 << 20
-DISK_WARN_BYTES = 1 << 30
+from mesh.config import Settings
+from mesh.storage import damage as damages
+from mesh.storage.room import NEAR, least_free, readable
+
 CLOCK_EARLIEST_S = 1_735_689_600
 """2025-01-01: a clock before it was never set."""
 DIAL_TIMEOUT_S = 1.0
+LOST_SHOWN = 5
+"""Most lost entries that are named in one line; the report has all of them."""
 
 
 class Verdict(Enum):
@@ -70,16 +75,42 @@ def encryption() -> Finding:
     )
 
 
-def disk(folder: Path) -> Finding:
-    """Room where the state is kept."""
+def disk(folder: Path, settings: Settings) -> Finding:
+    """Room where the state is kept, as the node itself judges it (R21)."""
     present = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(present).free
-    text = f"{free / (1 << 30):.1f} GiB free for {folder}"
-    if free < DISK_FAIL_BYTES:
-        return fail("disk", text, "make room, or move the state: set MESH_HOME to a folder on a larger disk")
-    if free < DISK_WARN_BYTES:
-        return warn("disk", text, "make room soon: a node that can't write stops")
+    usage = shutil.disk_usage(present)
+    least = least_free(usage.total, settings.disk_reserve_bytes, settings.disk_reserve_fraction)
+    text = f"{readable(usage.free)} of {readable(usage.total)} are free for {folder}"
+    if usage.free < least:
+        lack = f"{text}; below {readable(least)} nothing new is taken (disk_reserve_bytes, disk_reserve_fraction)"
+        return fail("disk", lack, "make room, or move the state: set MESH_HOME to a folder on a larger disk")
+    if usage.free < NEAR * least:
+        return warn("disk", text, f"make room soon: below {readable(least)} nothing new is taken")
     return ok("disk", text)
+
+
+def damage(folder: Path) -> Iterator[Finding]:
+    """What became of state files that were found damaged (R20), one finding for each."""
+    reports = list(damages.reports(folder))
+    if not reports:
+        yield ok("damage", "none was ever found in the state")
+    for path, found in reports:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.found_at))
+        begin = f"found on {when}, {found.salvaged} entries could be read"
+        clean = f"when that is dealt with: rm {shlex.quote(str(path))} {shlex.quote(str(folder / found.file))}*"
+        if not found.whole_at:
+            text = f"{begin}, {len(found.unreadable)} places not; the node gets back what others hold"
+            yield warn("damage", text, "start the node (mesh up) and at least one that has copies")
+        elif found.lost:
+            text = f"{begin}; lost, as no other node has it: {_some(found.lost)}"
+            yield fail("damage", text, f"all of it is in {path}; publish again what matters, and check the disk; {clean}")
+        else:
+            yield warn("damage", f"{begin}, and nothing was lost", f"check the disk; {clean}")
+
+
+def _some(lines: Sequence[str]) -> str:
+    more = len(lines) - LOST_SHOWN
+    return "; ".join(lines[:LOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def clock(now_s: float | None = None) -> Finding:

@@ -46,19 +46,23 @@ def show(mesh: str | None, as_json: bool) -> None:
 
 
 def examine(home: Home) -> dict[str, Any]:
-    """The node's id, its public key in hexadecimal, its directory and what is wrong with the seal, if anything. Changes nothing."""
+    """The node's id, its public key in hexadecimal, its directory, whether that has a seal, and what is wrong with it, if anything.
+
+    Changes nothing. Raises NotFound when there is no key; StateRefused and its kind when it can't be used.
+    """
     if home.read(NODE_KEY) is None:
         raise NotFound(f"this machine has no key for a mesh {home.mesh!r}; the first `mesh up` makes one")
     keys = KeyPair.load_or_make(home.path / NODE_KEY)
     problem = ""
-    if home.read(SEAL) is None:
+    sealed = home.read(SEAL) is not None
+    if not sealed:
         problem = "none yet; the next `mesh up` seals the directory"
     else:
         try:
             Seal(home, keys.secret).check()
         except StateRefused as error:
             problem = str(error)
-    return {"id": ids.node_id(keys.public), "key": keys.public.hex(), "directory": str(home.path), "seal": problem}
+    return {"id": ids.node_id(keys.public), "key": keys.public.hex(), "directory": str(home.path), "sealed": sealed, "seal": problem}
 
 
 @identity.command(epilog=output.example("mesh identity reset", "mesh identity reset --mesh shop"))

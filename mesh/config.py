@@ -104,6 +104,15 @@ class Settings:
         0.05, "work, in seconds, that a worker holds ready for short tasks beyond its free slots", low=0, high=10
     )
     max_prefetch: int = _setting(1024, "most tasks that a worker holds, however short they are", low=1, high=65_536)
+    disk_reserve_bytes: int = _setting(
+        512 << 20,
+        "room on the disk below which a node takes nothing new (DiskLow) and hands over coordination; or disk_reserve_fraction of the "
+        "disk, if that is less",
+        low=0,
+    )
+    disk_reserve_fraction: float = _setting(
+        0.05, "share of the disk that counts instead of disk_reserve_bytes where it is less", low=0, high=1
+    )
     discovery_timeout_s: float = _setting(5.0, "how long a client or worker looks for a node", low=0.1, high=600)
 
     def __post_init__(self) -> None:

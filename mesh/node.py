@@ -13,10 +13,11 @@ from queue import Empty, SimpleQueue
 
 from mesh.clock import Clock, SystemClock
 from mesh.config import Settings
-from mesh.core.effects import Identity
+from mesh.core.effects import Batch, Gap, Identity
 from mesh.core.machine import Machine
-from mesh.errors import DiskFailed, RemoteProtocolError
+from mesh.errors import DiskFailed, DiskFull, RemoteProtocolError
 from mesh.storage.base import Store
+from mesh.storage.room import Room
 from mesh.storage.writer import Writer
 from mesh.transport.base import Knocked, LobbyReply, PeerConnected, PeerFrames, PeerRefused, SessionFrame, Transport, TransportEvent
 from mesh.wire import frames
@@ -31,6 +32,7 @@ CALM_TICK_S = 0.1
 KNOCK_AGAIN_S = 15.0
 """A candidate address is tried at most this often."""
 CANDIDATES_MAX = 1_024
+LOOK_AT_DISK_S = 1.0
 LEAVE_TIMEOUT_S = 1.0
 """Longest stay after a polite goodbye was ordered."""
 LOG_PAUSE_S = 5.0
@@ -42,8 +44,9 @@ log = logging.getLogger("mesh.node")
 class Node:
     """One node process, or one inside a program.
 
-    ``known`` are members that were heard of before (from a lobby's answer or a file); ``on_members`` is called from the loop's thread with
-    all durable members whenever the roster changes, ``on_ready`` once the first turn is done.
+    ``known`` are members that were heard of before (from a lobby's answer or a file); ``room`` watches the store's disk, if it has one.
+    Called from the loop's thread: ``on_members`` with all durable members whenever the roster changes, ``on_ready`` once the first turn is
+    done, ``on_recovered`` with how many entries of a damaged state directory were kept and what of it nobody has (R20).
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Node:
         known: list[Member] | None = None,
         on_members: Callable[[list[Member]], None] | None = None,
         on_ready: Callable[[], None] | None = None,
+        room: Room | None = None,
+        on_recovered: Callable[[int, list[Gap]], None] | None = None,
     ) -> None:
         self._identity = identity
         self._store = store
@@ -64,13 +69,17 @@ class Node:
         self._clock = clock or SystemClock()
         self._on_members = on_members
         self._on_ready = on_ready
+        self._on_recovered = on_recovered
+        self._room = room
+        self._looked_at = float("-inf")
+        self._disk_low = False
         self.machine = Machine(identity, settings or Settings(), store.load())
         self.machine.introduce(known or [])
         self._committed: SimpleQueue[int] = SimpleQueue()
         self._failures: deque[BaseException] = deque()
         self._candidates: SimpleQueue[str] = SimpleQueue()
         self._tried_at: dict[str, float] = {}
-        self._writer = Writer(store, self._on_committed, self._on_failed)
+        self._writer = Writer(store, self._on_committed, self._on_failed, self._make_room)
         self._stopping = False
         self._tick_at = 0.0
         self._logged_at = float("-inf")
@@ -102,6 +111,13 @@ class Node:
         self._failures.append(error)
         self._transport.wake()
 
+    def _make_room(self) -> bool:
+        """The disk is full: give up the reserve, so that what is running can be settled (R21)."""
+        given = self._room.release() if self._room is not None else 0
+        if given:
+            log.error("the disk is full: gave up the reserve of %d bytes", given)
+        return bool(given)
+
     # -- the loop --------------------
 
     def run(self) -> None:
@@ -131,6 +147,8 @@ class Node:
             self._tick_at = now + (CALM_TICK_S if machine.calm else TICK_S)
             self._knock_at_candidates(now)
             self._log_coordinator()
+            self._look_at_disk(now)
+            self._tell_recovery()
         machine.flush()
         if machine.membership.changed:
             self._roster_changed()
@@ -152,14 +170,21 @@ class Node:
             batch = self.machine.take_batch()
             if batch is not None and batch.small and self.machine.alone:
                 # Two changes of thread cost more than the disk takes; and nobody counts this node's heartbeats
-                self._writer.commit_here(batch)
-                self.machine.on_committed(batch.number)
-                self.machine.flush()
-                self._send()
+                self._commit_here(batch)
             elif batch is not None:
                 self._writer.submit(batch)
             else:
                 self._send()  # what waited for the disk although nothing had to be written
+
+    def _commit_here(self, batch: Batch) -> None:
+        try:
+            self._writer.commit_here(batch)
+        except DiskFull:
+            self._writer.submit(batch)  # which waits for room
+            return
+        self.machine.on_committed(batch.number)
+        self.machine.flush()
+        self._send()
 
     def _send(self) -> None:
         sends = self.machine.take_sends()
@@ -179,6 +204,27 @@ class Node:
             self._turn()
             if self.machine.settled_to_leave():
                 break
+
+    # -- the disk --------------------
+
+    def _look_at_disk(self, now: float) -> None:
+        """Stop taking what is new before the disk is full (R21)."""
+        if self._room is None or now - self._looked_at < LOOK_AT_DISK_S:
+            return
+        self._looked_at = now
+        low = self._room.look() or ("a transaction found no room" if self._writer.full else "")
+        self.machine.disk_low(low)
+        if low and not self._disk_low:
+            log.warning("the disk is nearly full: %s", low)
+        elif self._disk_low and not low:
+            log.warning("the disk has room again: publishers are let in")
+        self._disk_low = bool(low)
+
+    def _tell_recovery(self) -> None:
+        recovery = self.machine.recovery
+        if recovery.lost is not None and self._on_recovered is not None:
+            self._on_recovered(recovery.kept, recovery.lost)
+            self._on_recovered = None
 
     # -- events --------------------
 

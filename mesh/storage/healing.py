@@ -67,8 +67,8 @@ class HealingStore:
     def recovered(self, kept: int, lost: list[Gap]) -> list[str]:
         """The node has got back what others hold: tell so in the report. Returns what nobody has, for people."""
         lines = damage.describe(lost)
-        waiting = [found for _, found in damage.reports(self._path.parent) if not found.whole_at]
-        for found in waiting:
+        reports = [found for _, found in damage.reports(self._path.parent)]
+        for found in [found for found in reports if not found.whole_at] or reports[-1:]:
             found.whole_at, found.kept, found.lost = self._clock(), kept, lines
             self._report(found)
         return lines

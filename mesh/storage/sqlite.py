@@ -209,7 +209,7 @@ class SqliteStore:
         for check in ("PRAGMA quick_check(1)", "PRAGMA integrity_check('journal')"):  # the latter reads the index of names too
             verdict = self._value(check)
             if verdict != "ok":
-                raise self._damaged(verdict)
+                raise self._damaged(" ".join(verdict.removeprefix("*** in database main ***").split()))
         restored = Restored(salvage=self._load_salvage())
         for term, node, crc in self._db.execute("SELECT term, node, crc FROM vote"):
             if crc != row_crc(term, node):

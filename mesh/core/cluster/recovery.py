@@ -56,5 +56,6 @@ class Recovery:
                 entry = decode_entry(blob)
                 self._replica.write(entry, Scope.SHARED if isinstance(entry, SHARED_KINDS) else Scope.BULK)
                 self.kept += 1
-        self.lost = [gap for gap in salvage.gaps if gap.last > covered.get(gap.journal, 0)]
+        unknown = [(gap, max(gap.first, covered.get(gap.journal, 0) + 1)) for gap in salvage.gaps]
+        self.lost = [Gap(gap.journal, first, gap.last, gap.task) for gap, first in unknown if first <= gap.last]
         self._turn.recovered()

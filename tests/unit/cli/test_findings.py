@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mesh.cli import findings
 from mesh.cli.findings import Verdict
+
+from mesh.config import Settings
+from mesh.storage import damage
 
 
 @pytest.fixture
@@ -29,13 +33,42 @@ def test_this_machine_can_run_a_node() -> None:
     assert findings.clock().verdict is Verdict.OK
 
 
-@pytest.mark.parametrize(("free", "verdict"), [(50 << 20, Verdict.FAIL), (500 << 20, Verdict.WARN), (5 << 30, Verdict.OK)])
-def test_a_disk_without_room_is_found(free: int, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = type("Usage", (), {"free": free})
+@pytest.mark.parametrize(("free", "verdict"), [(500 << 20, Verdict.FAIL), (1 << 30, Verdict.WARN), (5 << 30, Verdict.OK)])
+def test_a_disk_without_room_is_found_as_the_node_finds_it(
+    free: int, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": free, "total": 100 << 30})
     monkeypatch.setattr(findings.shutil, "disk_usage", lambda path: usage)
-    found = findings.disk(tmp_path / "not" / "yet")
+    found = findings.disk(tmp_path / "not" / "yet", Settings())
     assert found.verdict is verdict
     assert bool(found.todo) == (verdict is not Verdict.OK)
+
+
+def report(folder: Path, **more: Any) -> None:
+    gaps = [f"{'ab' * 16}:{number} (task t{number})" for number in range(8)]
+    fields: dict[str, Any] = {"found_at": 1.7e9, "what": "damaged", "file": "state.db.damaged-x", "salvaged": 7, "unreadable": gaps}
+    damage.write(folder, damage.Damage(**{**fields, **more}))
+
+
+def test_a_state_that_was_never_damaged_is_well(tmp_path: Path) -> None:
+    assert [found.verdict for found in findings.damage(tmp_path)] == [Verdict.OK]
+
+
+def test_damage_that_cost_entries_fails_and_names_them(tmp_path: Path) -> None:
+    report(tmp_path, whole_at=1.7e9, lost=[f"{'ab' * 16}:{number} (task t{number})" for number in range(8)])
+    [found] = findings.damage(tmp_path)
+    assert found.verdict is Verdict.FAIL
+    assert f"{'ab' * 16}:4 (task t4); and 3 more" in found.text
+    assert "damage-" in found.todo
+
+
+def test_damage_is_a_warning_until_others_have_answered_and_when_they_had_everything(tmp_path: Path) -> None:
+    report(tmp_path)
+    [found] = findings.damage(tmp_path)
+    assert (found.verdict, "8 places" in found.text) == (Verdict.WARN, True)
+    report(tmp_path, whole_at=1.7e9)
+    [found] = findings.damage(tmp_path)
+    assert (found.verdict, "nothing was lost" in found.text) == (Verdict.WARN, True)
 
 
 def test_a_clock_that_was_never_set_is_found() -> None:

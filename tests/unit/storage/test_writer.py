@@ -10,10 +10,12 @@ from queue import SimpleQueue
 import pytest
 
 from mesh.core.effects import Batch
-from mesh.errors import DiskFailed
+from mesh.errors import DiskFailed, DiskFull
+from mesh.storage import writer as writer_module
 from mesh.storage.memory import MemoryStore
 from mesh.storage.sqlite import SqliteStore
 from mesh.storage.writer import Writer
+from tests.polling import poll_until
 
 DEADLINE_S = 10
 
@@ -121,3 +123,69 @@ def test_a_batch_can_not_be_committed_beside_one_that_is_under_way(gated: tuple[
     with pytest.raises(RuntimeError):
         writer.commit_here(Batch(2, vote=(2, "n")))
     store.gate.set()
+
+
+class FullStore(MemoryStore):
+    """A disk without room until the test makes some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = 0
+        self.refused = 0
+
+    def commit(self, batch: Batch) -> None:
+        if not self.room:
+            self.refused += 1
+            raise DiskFull("no room")
+        super().commit(batch)
+
+
+def test_r21_on_a_full_disk_the_reserve_is_given_up_and_the_same_batch_written(reports: SimpleQueue[object]):
+    store = FullStore()
+
+    def make_room() -> bool:
+        store.room = 1
+        return True
+
+    writer = Writer(store, reports.put, reports.put, make_room)
+    writer.submit(Batch(1, vote=(7, "node")))
+    assert reports.get(timeout=DEADLINE_S) == 1
+    assert (store.refused, store.load().term, writer.full) == (1, 7, False)
+    writer.close()
+
+
+def test_r21_without_a_reserve_a_batch_waits_for_room_and_is_told_of(
+    reports: SimpleQueue[object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(writer_module, "FULL_PAUSE_S", 0.01)
+    store = FullStore()
+    writer = Writer(store, reports.put, reports.put)
+    writer.submit(Batch(1, vote=(7, "node")))
+    poll_until(lambda: store.refused > 3, DEADLINE_S, "several tries")
+    assert writer.full
+    assert reports.empty()
+    store.room = 1
+    assert reports.get(timeout=DEADLINE_S) == 1
+    assert store.load().term == 7
+    writer.close()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]  # once each, not at every try
+
+
+def test_r21_a_writer_that_waits_for_room_can_be_closed(reports: SimpleQueue[object]):
+    store = FullStore()
+    writer = Writer(store, reports.put, reports.put)
+    writer.submit(Batch(1))
+    poll_until(lambda: store.refused, DEADLINE_S, "the first try")
+    writer.close()
+    assert isinstance(reports.get_nowait(), DiskFull)
+
+
+def test_r21_a_commit_in_the_callers_thread_that_finds_no_room_can_be_submitted(reports: SimpleQueue[object]):
+    store = FullStore()
+    writer = Writer(store, reports.put, reports.put)
+    with pytest.raises(DiskFull):
+        writer.commit_here(Batch(1))
+    store.room = 1
+    writer.submit(Batch(1))
+    assert reports.get(timeout=DEADLINE_S) == 1
+    writer.close()
