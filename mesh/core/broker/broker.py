@@ -478,7 +478,11 @@ class Broker:
                 self.dirty = True
         for worker in [worker for worker in self.workers.values() if worker.orphaned_at is not None]:
             assert worker.orphaned_at is not None
-            sure = self._membership.gone_for_sure(worker.node) or self._membership.is_reachable(worker.node)
+            reachable = self._membership.is_reachable(worker.node)
+            if reachable and not worker.node_is_back:
+                worker.orphaned_at = now  # the time that the node was away for says nothing about its workers
+            worker.node_is_back = reachable
+            sure = reachable or self._membership.gone_for_sure(worker.node)
             grace_s = self._settings.orphan_grace_s if sure else self._settings.takeover_patience_s
             if now - worker.orphaned_at >= grace_s:
                 self._drop_worker(worker, "its worker did not come back after its node was lost")

@@ -16,6 +16,7 @@ class WorkerState:
         "leases",
         "name",
         "node",
+        "node_is_back",
         "orphaned_at",
         "pid",
         "queues",
@@ -42,6 +43,8 @@ class WorkerState:
         """Its full Offer has come since its node last reported: what it holds is known, so it may be given more."""
         self.orphaned_at: float | None = None
         """When its node was lost; its leases stay valid for a while, as it may attach to another node."""
+        self.node_is_back = False
+        """Its node is reachable again since then, and is about to say whether it is still there."""
         self.reported: set[str] = set()
         """What it said last that it holds; the messages of some may not have come yet."""
         self.turn = 0
@@ -57,6 +60,7 @@ class WorkerState:
         self.slots = offer.slots
         self.capacity = offer.capacity
         self.orphaned_at = None
+        self.node_is_back = False
 
     @property
     def free_slots(self) -> int:
