@@ -112,7 +112,7 @@ def soaked(run: Mapping[str, Any]) -> str:
         wrapped(
             f"{row.title} ({run['about']['date']}): {faults}. {row.tasks:,} tasks, lost {row.lost}, twice {row.duplicated_percent:.2f} %, "
             f"{row.elections} elections, longest pause {span(row.pauses_s)} s. The third node is never killed; the others' processes "
-            "are those that lived for some minutes between their kills. Results are kept for 30 s here, so that memory is not that of results."
+            "are those that lived for some minutes between their kills. Results are kept for 30 s, so that memory is not theirs."
         ),
         "",
         "| node | minutes | RSS MB | MB/h | open files | files/h |",
