@@ -13,9 +13,10 @@ from queue import Empty, SimpleQueue
 
 from mesh.clock import Clock, SystemClock
 from mesh.config import Settings
+from mesh.core.cluster.twins import CLONED, LATER
 from mesh.core.effects import Batch, Gap, Identity
 from mesh.core.machine import Machine
-from mesh.errors import DiskFailed, DiskFull, RemoteProtocolError
+from mesh.errors import DiskFailed, DiskFull, IdentityTaken, RemoteProtocolError
 from mesh.storage.base import Store
 from mesh.storage.room import Room
 from mesh.storage.writer import Writer
@@ -31,6 +32,7 @@ CALM_TICK_S = 0.1
 """A node with nothing to wait for looks at the clock less often: an idle laptop should sleep."""
 KNOCK_AGAIN_S = 15.0
 """A candidate address is tried at most this often."""
+KNOCK_SOON_S = 0.5
 CANDIDATES_MAX = 1_024
 LOOK_AT_DISK_S = 1.0
 LEAVE_TIMEOUT_S = 1.0
@@ -39,6 +41,12 @@ LOG_PAUSE_S = 5.0
 """Malformed frames are counted always and logged this often."""
 
 log = logging.getLogger("mesh.node")
+
+
+def lobby_of(door: str) -> str:
+    """The address of the lobby that belongs to a door (``host:port``): one port below (docs/architecture.md). Empty when it is none."""
+    host, _, port = door.rpartition(":")
+    return f"{host}:{int(port) - 1}" if port.isdecimal() and int(port) > 1 else ""
 
 
 class Node:
@@ -79,6 +87,9 @@ class Node:
         self._failures: deque[BaseException] = deque()
         self._candidates: SimpleQueue[str] = SimpleQueue()
         self._tried_at: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+        """Addresses to knock at again, and when: what they answer is about to change."""
+        self._sought_at = float("-inf")
         self._writer = Writer(store, self._on_committed, self._on_failed, self._make_room)
         self._stopping = False
         self._tick_at = 0.0
@@ -121,7 +132,10 @@ class Node:
     # -- the loop --------------------
 
     def run(self) -> None:
-        """Run until :meth:`stop`; closes transport and store. Raises DiskFailed when the disk does not keep what is written (R7)."""
+        """Run until :meth:`stop`; closes transport and store.
+
+        Raises DiskFailed when the disk does not keep what is written (R7), IdentityTaken when another process has this node's key (R3).
+        """
         try:
             self._turn()
             if self._on_ready is not None:
@@ -145,7 +159,9 @@ class Node:
         if now >= self._tick_at:
             machine.tick()
             self._tick_at = now + (CALM_TICK_S if machine.calm else TICK_S)
+            self._look_for_members(now)
             self._knock_at_candidates(now)
+            self._heed_twins()
             self._log_coordinator()
             self._look_at_disk(now)
             self._tell_recovery()
@@ -258,8 +274,9 @@ class Node:
         if knock.member.key != event.key:
             raise RemoteProtocolError("a knock for another key than the one that was proved")
         problem = self.machine.refuses(knock)
-        if problem:
-            self._transport.send_lobby(event.visitor, frames.encode(Refused("protocol", problem)))
+        refusal = Refused("protocol", problem) if problem else self.machine.twins.judge(knock)
+        if refusal is not None:
+            self._transport.send_lobby(event.visitor, frames.encode(refusal))
             return
         members = self.machine.on_knock(knock.member)
         self._roster_changed()
@@ -275,23 +292,53 @@ class Node:
         if isinstance(reply, Admitted):
             self.foreign.pop(event.address, None)
             self.machine.introduce(reply.members)
+        elif isinstance(reply, Refused) and reply.code == CLONED:
+            self.machine.twins.fate = reply.text
+        elif isinstance(reply, Refused) and reply.code == LATER:
+            self._due[event.address] = self._clock.monotonic() + KNOCK_SOON_S
 
     # -- discovery and the roster --------------------
 
     def _knock_at_candidates(self, now: float) -> None:
         """Knock where a node may be that we do not hear yet: it lets us in, or learns where we are now."""
+        for address in [address for address, at in self._due.items() if at <= now]:
+            del self._due[address]
+            self._knock(address, now)
         while True:
             try:
                 address = self._candidates.get_nowait()
             except Empty:
                 return
-            if now - self._tried_at.get(address, float("-inf")) < KNOCK_AGAIN_S:
-                continue
-            if len(self._tried_at) >= CANDIDATES_MAX:
-                self._tried_at.clear()
-            self._tried_at[address] = now
-            member = self._identity.member(self.machine.wall_ms)
-            self._transport.knock(address, frames.encode(Knock(member)))
+            if now - self._tried_at.get(address, float("-inf")) >= KNOCK_AGAIN_S:
+                self._knock(address, now)
+
+    def _knock(self, address: str, now: float) -> None:
+        if len(self._tried_at) >= CANDIDATES_MAX:
+            self._tried_at.clear()
+        self._tried_at[address] = now
+        member = self._identity.member(self.machine.wall_ms)
+        twins = self.machine.twins
+        self._transport.knock(address, frames.encode(Knock(member, incarnation=twins.incarnation, standing=twins.standing())))
+
+    def _look_for_members(self, now: float) -> None:
+        """Knock at members that are not heard, and where this node itself was: what answers there with its key is its twin (R3)."""
+        if now - self._sought_at < KNOCK_AGAIN_S:
+            return
+        self._sought_at = now
+        membership = self.machine.membership
+        missing = [peer for peer in membership.members.values() if peer.durable and not membership.is_reachable(peer.id)]
+        addresses = [address for peer in missing for address in peer.addresses if peer.id != self._identity.id]
+        for address in dict.fromkeys([*self.machine.former_addresses, *addresses]):
+            lobby = lobby_of(address)
+            if lobby and address not in self._identity.addresses:
+                self.candidate(lobby)
+
+    def _heed_twins(self) -> None:
+        """Two processes with one key are a matter for a person. Raises IdentityTaken when this is the one to go."""
+        for alarm in self.machine.twins.take_alarms():
+            log.error("%s", alarm)
+        if self.machine.twins.fate:
+            raise IdentityTaken(self.machine.twins.fate)
 
     def _roster_changed(self) -> None:
         membership = self.machine.membership

@@ -16,6 +16,7 @@ from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.recovery import Recovery
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
+from mesh.core.cluster.twins import Twins
 from mesh.core.coordinator import Coordinator
 from mesh.core.edge.sessions import Edge
 from mesh.core.effects import Batch, Identity, Restored, Sends
@@ -82,8 +83,8 @@ class Machine:
             is_complete=self.replication.is_complete,
         )
         self.election.restore(restored.term, restored.voted_for)
-        self.recovery = Recovery(restored.salvage, self.replica, self.turn)
-        self.election.damaged = self.recovery.pending
+        self.recovery = Recovery(restored.salvage, self.replica, self.replication, self.election, self.turn)
+        self.twins = Twins(me, self.membership, settings, self.election.up_ms)
         self.policies = Policies(self.replica, settings)
         self.broker = Broker(me, self.replica, self.membership, self.replication, self.policies, settings, self._post)
         self.dispatcher = Dispatcher(self.broker, self.replication, settings, self._post)
@@ -111,6 +112,8 @@ class Machine:
         )
         self.now = 0.0
         self.wall_ms = 0
+        self.former_addresses: list[str] = []
+        """Where this node was according to its state directory: a copy of it finds the original there (R3)."""
         self.left = False
         """This node has said goodbye: nothing more will come."""
         self._started = False
@@ -162,6 +165,8 @@ class Machine:
             self.membership.load()
             self.policies.load()
             self.introduce(self.recovery.members())
+            former = self.membership.members.get(self.me.id)
+            self.former_addresses = former.addresses if former is not None else []
             self.membership.announce_me(self.wall_ms)
         elif gap_s > self.settings.heartbeat_timeout_s / 2:
             self.election.woke_up(gap_s)
@@ -175,8 +180,7 @@ class Machine:
             for peer in self.membership.peers.values():
                 self._send_heartbeat(peer)
         self.edge.tick()
-        if self.recovery.pending:
-            self._recover()
+        self.recovery.tick()
         if self.election.is_coordinator:
             self.reign.tick()
             if self.election.disk_low:
@@ -236,6 +240,7 @@ class Machine:
         if peer is not None:
             peer.refused = True
             peer.hears_me = False
+            peer.spoke_at = NEVER
 
     def on_connected(self, peer_id: str) -> None:
         """The connection to a peer is up: greet it at once."""
@@ -276,10 +281,12 @@ class Machine:
     def on_peer(self, peer_id: str, envelope: Envelope, message: PeerMessage) -> None:
         """A message from an admitted node."""
         peer = self.membership.peers.get(peer_id)
-        if peer is None:
+        if peer is None or self.twins.is_twin(peer, envelope.incarnation):
             return
         newly_heard = not peer.heard_within(self.now, self.settings.heartbeat_timeout_s)
         arrival = peer.channel.arrive(envelope)
+        if not peer.channel.is_of_another(envelope.incarnation):
+            peer.spoke_at = self.now
         if isinstance(message, Reset) and peer.channel.reset(message.incarnation, message.epoch):
             self._channel_broke(peer_id)  # whatever its own place in the stream: what it says is true
         if arrival is Arrival.STALE:
@@ -337,17 +344,6 @@ class Machine:
         if successor and self.election.role == Role.REIGNING:
             self._step_down_for(successor)
 
-    def _recover(self) -> None:
-        """Has this node by now all that the mesh has? Then what was salvaged from its damaged directory can be judged (R20)."""
-        if self.election.role == Role.REIGNING:
-            covered = {journal.name: journal.upto for journal in self.replica.journals.values()}
-        elif self.election.hears_coordinator() and self.replication.reconciled_with(self.election.coordinator):
-            covered = self.replication.welcomed
-        else:
-            return
-        self.recovery.finish(covered)
-        self.election.damaged = False
-
     # -- heartbeats --------------------
 
     def _send_heartbeat(self, peer: Peer) -> None:
@@ -388,6 +384,7 @@ class Machine:
         peer = self.membership.peers[sender]
         peer.left = True
         peer.hears_me = False
+        peer.spoke_at = NEVER
         if self.election.coordinator == sender:
             self.election.coordinator = ""
 

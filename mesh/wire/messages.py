@@ -364,6 +364,10 @@ class Knock(msgspec.Struct, array_like=True, tag=60):
 
     member: Member
     protocol: int = PROTOCOL_VERSION
+    incarnation: bytes = b""
+    """Of the envelopes of the sender's process; empty for one that is not a member yet."""
+    standing: tuple[int, int] = (0, 0)
+    """Members that hear the sender, and its age in milliseconds: of two processes with one key the lower one goes."""
 
 
 class Admitted(msgspec.Struct, array_like=True, tag=61):

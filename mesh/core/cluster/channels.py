@@ -40,6 +40,10 @@ class Channel:
         self._in_number = 0
         self._asked = (b"", 0)
 
+    def is_of_another(self, incarnation: bytes) -> bool:
+        """Whether this is not the peer's process that was heard last."""
+        return self._in_incarnation not in (b"", incarnation)
+
     def next_envelope(self) -> Envelope:
         """The envelope of the next message to send."""
         self._number += 1

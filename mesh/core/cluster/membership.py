@@ -23,12 +23,14 @@ SLEEP_PENALTY_S = 60.0
 class Peer:
     """What this node knows of another node's liveness."""
 
-    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "lease_from", "left", "refused", "skew_ms")
+    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "lease_from", "left", "refused", "skew_ms", "spoke_at")
 
     def __init__(self, id: str, incarnation: bytes) -> None:
         self.id = id
         self.channel = Channel(incarnation)
         self.heard_at = NEVER
+        self.spoke_at = NEVER
+        """When the process that the channel follows was last heard, while nothing says that it is gone."""
         self.hears_me = False
         self.refused = False
         """Its host actively refused a connection since it was last heard: the process is gone."""

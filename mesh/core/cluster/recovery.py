@@ -8,8 +8,11 @@ the rest is written anew. The broker knows a message by its id, so one that come
 
 from __future__ import annotations
 
+from mesh.core.cluster.election import Election
 from mesh.core.cluster.replica import Replica
+from mesh.core.cluster.replication import Replication
 from mesh.core.effects import Gap, Salvage
+from mesh.core.states import Role
 from mesh.core.turn import Turn
 from mesh.wire.entries import Member, Scope, Setting
 from mesh.wire.frames import decode_entry
@@ -20,10 +23,13 @@ SHARED_KINDS = (Member, Setting)
 class Recovery:
     """The remains of a damaged state directory, until the mesh has said what it knows of them."""
 
-    def __init__(self, salvage: Salvage | None, replica: Replica, turn: Turn) -> None:
+    def __init__(self, salvage: Salvage | None, replica: Replica, replication: Replication, election: Election, turn: Turn) -> None:
         self._salvage = salvage
         self._replica = replica
+        self._replication = replication
+        self._election = election
         self._turn = turn
+        election.damaged = self.pending
         self.lost: list[Gap] | None = None
         """What could not be read and nobody has either; None until that is known."""
         self.kept = 0
@@ -47,10 +53,22 @@ class Recovery:
             return []
         return sorted({journal for journal, _, _ in self._salvage.entries} | {gap.journal for gap in self._salvage.gaps})
 
-    def finish(self, covered: dict[bytes, int]) -> None:
-        """This node has got all that the mesh has, whose context is ``covered``: journal to sequence. Keep what it does not cover."""
-        assert self._salvage is not None, "nothing is to be recovered"
+    def tick(self) -> None:
+        """Has this node by now all that the mesh has? Then judge the remains by the mesh's context."""
+        if self._salvage is None:
+            return
+        if self._election.role == Role.REIGNING:
+            covered = {journal.name: journal.upto for journal in self._replica.journals.values()}
+        elif self._election.hears_coordinator() and self._replication.reconciled_with(self._election.coordinator):
+            covered = self._replication.welcomed
+        else:
+            return
         salvage, self._salvage = self._salvage, None
+        self._judge(salvage, covered)
+        self._election.damaged = False
+
+    def _judge(self, salvage: Salvage, covered: dict[bytes, int]) -> None:
+        """Keep what ``covered``, journal to sequence, does not cover."""
         for journal, sequence, blob in salvage.entries:
             if sequence > covered.get(journal, 0):
                 entry = decode_entry(blob)
