@@ -43,6 +43,8 @@ class Replication:
         """As a member: one stream, to the coordinator. As the coordinator: one to each member that has reported."""
         self.inbound: dict[str, Inbound] = {}
         self.waits = Waits()
+        self.settlements = Waits()
+        """What holders of an entry shall hear when the transaction that settled it has a second copy, however long that takes (R7)."""
         self.leading = False
         self.deputies: list[str] = []
         self.soft_leases: dict[str, tuple[str, str]] = {}
@@ -321,6 +323,11 @@ class Replication:
 
     def release_waits(self, now: float) -> None:
         """Let go what has its copies by now."""
+        if self.settlements:
+            marks = [
+                (stream.idle_mark(self._turn.mark), stream.acked_copies) for stream in self.streams.values() if self._counts(stream, now)
+            ]
+            self.settlements.release(self._turn.durable_mark, marks, min(2, self._needed()), short=False)
         if not self.waits:
             if self._counting(now) + 1 >= min(2, self._needed()):
                 self._short_since = None
@@ -357,9 +364,9 @@ class Replication:
     def _send_settled_back(self) -> None:
         pending, self._settled_back = self._settled_back, {}
         for peer, dots in pending.items():
-            self.when_copied(lambda _copies, peer=peer, dots=dots: self._queue_settled(peer, dots))  # type: ignore[misc]
+            self.settlements.add(self._turn.mark, partial(self._queue_settled, peer, dots))
 
-    def _queue_settled(self, peer: str, dots: dict[bytes, list[int]]) -> None:
+    def _queue_settled(self, peer: str, dots: dict[bytes, list[int]], copies: int) -> None:
         stream = self.streams.get(peer)
         if stream is not None:
             for name, sequences in dots.items():
