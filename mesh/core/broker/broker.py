@@ -303,8 +303,7 @@ class Broker:
             message.queue,
             message.task,
             message.body,
-            attempts=len(history),
-            eta_ms=message.eta_ms,
+            attempts=len(history),  # no eta_ms: it was due, and this journal is by another machine's clock
             max_deliveries=message.max_deliveries,
             history=history,
         )
