@@ -168,8 +168,7 @@ class Broker:
         queue = self.queues.get(message.queue)
         if queue is None:
             queue = self.queues[message.queue] = Queue(message.queue)
-        # R23: the instant was named by the clock of the machine that accepted it, which may differ from this one's
-        eta_ms = message.eta_ms - self._membership.skew_ms(journal.owner) if message.eta_ms else 0
+        eta_ms = self._eta_ms(message, journal)
         if eta_ms > self.wall_ms:
             record.state = RecordState.DELAYED
             queue.delayed += 1
@@ -182,6 +181,10 @@ class Broker:
         if id in self._replication.soft_leases:
             self._restore_lease(record)
         self.dirty = True
+
+    def _eta_ms(self, message: Message, journal: Journal) -> int:
+        """By this machine's clock: the instant was named by that of the machine that accepted it (R23)."""
+        return message.eta_ms - self._membership.skew_ms(journal.owner) if message.eta_ms else 0
 
     def _supersede(self, known: Record, journal: Journal, sequence: int, message: Message) -> None:
         """Of two entries for one id the higher stands, on every side of a split: so a merge can never settle both."""
@@ -281,7 +284,7 @@ class Broker:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = (worker.name or worker.id) if worker is not None else record.worker
         attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
-        again = self._again(message, (*message.history, attempt))
+        again = self._again(message, (*message.history, attempt), self._eta_ms(message, record.journal))
         limit = message.max_deliveries or self._policies.for_queue(message.queue, "max_deliveries")
         if again.attempts >= limit:
             text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
@@ -297,13 +300,14 @@ class Broker:
             self._wait_for(message.id, record.journal.owner)
 
     @staticmethod
-    def _again(message: Message, history: tuple[Attempt, ...]) -> Message:
+    def _again(message: Message, history: tuple[Attempt, ...], eta_ms: int = 0) -> Message:
         return Message(
             message.id,
             message.queue,
             message.task,
             message.body,
-            attempts=len(history),  # no eta_ms: it was due, and this journal is by another machine's clock
+            attempts=len(history),
+            eta_ms=eta_ms,
             max_deliveries=message.max_deliveries,
             history=history,
         )
@@ -391,7 +395,9 @@ class Broker:
     def _tell_kept(self, reign: int, node: str, message: Outcomes, copies: int) -> None:
         """The worker may forget these outcomes; one of an earlier reign has told them to the next coordinator, too, and waits for that."""
         if reign == self._reigns:
-            self._post(node, OutcomesKept(message.worker, [outcome.id for outcome in message.outcomes]), False)
+            outcomes = message.outcomes
+            kept = OutcomesKept(message.worker, [outcome.id for outcome in outcomes], [outcome.kind for outcome in outcomes])
+            self._post(node, kept, False)
 
     def _end_delivery(self, record: Record, outcome: Outcome, worker: WorkerState | None, worker_id: str) -> None:
         if outcome.kind == OutcomeKind.DONE:
