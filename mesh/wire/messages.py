@@ -241,10 +241,12 @@ class Outcomes(msgspec.Struct, array_like=True, tag=18):
 
 
 class OutcomesKept(msgspec.Struct, array_like=True, tag=19):
-    """The settlements have their copies: the worker clears its outbox of these ids."""
+    """The settlements have their copies: the worker clears its outbox of these outcomes."""
 
     worker: str
     ids: list[str]
+    kinds: list[int] = []
+    """How each of them ended, as one task may go back, or be lost, and run again before the first word of it has come back."""
 
 
 class Watch(msgspec.Struct, array_like=True, tag=20):

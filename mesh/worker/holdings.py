@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.worker.batches import size_bytes
@@ -23,8 +23,6 @@ class Holdings:
         self.outbox_bytes = 0
         self.leaving: list[Outcome] = []
         """Outcomes to be sent next."""
-        self._unheard: Counter[str] = Counter()
-        """Id -> how many of its next confirmations are for outcomes that the outbox does not hold: given back, or lost and came again."""
 
     def accept(self, deliveries: Iterable[Delivery]) -> None:
         """Take deliveries. One that is held already is ignored; of one that is finished the outcome is said again."""
@@ -38,7 +36,6 @@ class Holdings:
                     self.leaving.append(outcome)
                     continue
                 self._forget(id)  # LOST was heard, as the task comes again
-                self._unheard[id] += 1
             self.held[id] = delivery
             self.ready.append(delivery)
 
@@ -46,7 +43,6 @@ class Holdings:
         """Deliveries that this worker can't run go back to the mesh."""
         for delivery in deliveries:
             if delivery.id not in self.held:
-                self._unheard[delivery.id] += 1
                 self.leaving.append(Outcome(id=delivery.id, kind=OutcomeKind.RETURNED))
 
     def wait_again(self, deliveries: list[Delivery]) -> None:
@@ -58,9 +54,7 @@ class Holdings:
         delivery = self.held.pop(outcome.id, None)
         if delivery is not None:
             self.leaving.append(outcome)
-            if outcome.kind == OutcomeKind.RETURNED:
-                self._unheard[outcome.id] += 1
-            else:
+            if outcome.kind != OutcomeKind.RETURNED:
                 self.outbox[outcome.id] = outcome
                 self.outbox_bytes += size_bytes(outcome)
         return delivery
@@ -78,12 +72,11 @@ class Holdings:
         self.ready.clear()
         return count
 
-    def kept(self, ids: Iterable[str]) -> None:
-        """The mesh has confirmed the outcomes of these ids."""
-        for id in ids:
-            if self._unheard[id] > 1:
-                self._unheard[id] -= 1
-            elif not self._unheard.pop(id, 0):
+    def kept(self, ids: Sequence[str], kinds: Sequence[int]) -> None:
+        """The mesh has confirmed these outcomes; one of the same task that ended otherwise waits for its own confirmation."""
+        for id, kind in zip(ids, kinds, strict=False):
+            outcome = self.outbox.get(id)
+            if outcome is not None and outcome.kind == kind:
                 self._forget(id)
 
     def active(self) -> list[str]:
@@ -93,7 +86,6 @@ class Holdings:
     def say_all_again(self) -> None:
         """The listener is new: after a full report, the whole outbox has to be sent."""
         self.leaving = list(self.outbox.values())
-        self._unheard.clear()
 
     def _forget(self, id: str) -> None:
         outcome = self.outbox.pop(id, None)

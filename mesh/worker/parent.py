@@ -299,7 +299,7 @@ class Worker:
             if unknown:
                 self._refuse(unknown)
         elif isinstance(reply, OutcomesKept):
-            self._holdings.kept(reply.ids)
+            self._holdings.kept(reply.ids, reply.kinds)
         elif isinstance(reply, NewCoordinator):
             self._greeted = 0
         elif isinstance(reply, Notice):

@@ -169,7 +169,7 @@ class Worker(Program):
             self.holdings.accept(reply.deliveries)
             self._say()
         elif isinstance(reply, OutcomesKept):
-            self.holdings.kept(reply.ids)
+            self.holdings.kept(reply.ids, reply.kinds)
 
     def finish(self, *ids: str, body: bytes = b"done") -> None:
         """Tasks return; all that it holds unless told otherwise."""

@@ -62,7 +62,9 @@ class FakeLink:
             return False
         self.sent.append(message)
         if self._keeps and isinstance(message, Outcomes):
-            self.say(OutcomesKept(worker=message.worker, ids=[outcome.id for outcome in message.outcomes]))
+            self.say(
+                OutcomesKept(message.worker, [outcome.id for outcome in message.outcomes], [outcome.kind for outcome in message.outcomes])
+            )
         return True
 
     def receive(self, limit: int = 256) -> list[SessionReply]:

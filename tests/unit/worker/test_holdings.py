@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.worker.holdings import Holdings
 
@@ -48,7 +50,7 @@ def test_outcomes_stay_until_they_are_kept() -> None:
     holdings.leaving.clear()
     holdings.say_all_again()
     assert [outcome.id for outcome in holdings.leaving] == ["a"]
-    holdings.kept(["a", "unknown"])
+    holdings.kept(["a", "unknown"], [OutcomeKind.DONE, OutcomeKind.DONE])
     assert holdings.active() == ["b"]
     assert holdings.outbox_bytes == 0
 
@@ -73,25 +75,15 @@ def test_what_comes_back_from_a_slot_goes_first_and_in_order() -> None:
     assert [delivery.id for delivery in holdings.ready] == ["a", "b", "c"]
 
 
-def test_the_confirmation_of_a_return_does_not_confirm_the_run_that_followed() -> None:
+@pytest.mark.parametrize("kind", [OutcomeKind.RETURNED, OutcomeKind.LOST])
+def test_r7_the_word_of_an_earlier_end_does_not_confirm_the_run_that_followed(kind: OutcomeKind) -> None:
     holdings = holding("a")
-    holdings.give_back_ready()
+    holdings.ready.clear()
+    holdings.settle(Outcome(id="a", kind=kind))
     holdings.accept([one("a")])
     holdings.settle(Outcome(id="a", body=b"1"))
-    holdings.kept(["a"])
+    holdings.say_all_again()
+    holdings.kept(["a"], [kind])
     assert holdings.active() == ["a"]
-    holdings.kept(["a"])
-    assert holdings.active() == []
-
-
-def test_each_return_takes_one_confirmation() -> None:
-    holdings = holding("a")
-    for _ in range(2):
-        holdings.give_back_ready()
-        holdings.accept([one("a")])
-    holdings.settle(Outcome(id="a", body=b"1"))
-    holdings.kept(["a"])
-    holdings.kept(["a"])
-    assert holdings.active() == ["a"]
-    holdings.kept(["a"])
+    holdings.kept(["a"], [OutcomeKind.DONE])
     assert holdings.active() == []

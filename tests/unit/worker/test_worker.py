@@ -248,7 +248,7 @@ def test_a_new_listener_gets_a_full_report_and_then_the_whole_outbox(event: str,
         long = worker.call("wait_for", str(tmp_path / "go"))
         worker.outcomes([done, kept])
         poll_until((tmp_path / "go.started").exists, 10, "the long task")
-        link.say(OutcomesKept(worker=worker.worker.id, ids=[kept]))
+        link.say(OutcomesKept(worker.worker.id, [kept], [OutcomeKind.DONE]))
         if event == "new coordinator":
             link.say(NewCoordinator(name="n2", term=2))
         else:
@@ -326,7 +326,7 @@ def test_a_first_stop_finishes_what_runs_and_gives_back_the_rest(tmp_path: Path)
         (tmp_path / "go").touch()
         assert worker.outcome(long).kind == OutcomeKind.DONE
         assert not link.closed, "the outbox is not confirmed yet"
-        link.say(OutcomesKept(worker=worker.worker.id, ids=[outcome.id for outcome in link.outcomes]))
+        link.say(OutcomesKept(worker.worker.id, [outcome.id for outcome in link.outcomes], [outcome.kind for outcome in link.outcomes]))
         assert worker.join() == 0
         assert link.closed
         assert [message.capacity for message in link.sent if isinstance(message, (Offer, Outcomes))][-1] == 0
