@@ -1,33 +1,22 @@
-"""The parts around the simulated cores: disks, the network, clients and workers, all on virtual time from one seed."""
+"""What lies under the simulated cores: disks and the network, with the faults that both can have."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mesh.core.effects import Batch, Restored
-from mesh.wire.entries import Message
-from mesh.wire.messages import (
-    Attach,
-    Attached,
-    Confirm,
-    Deliver,
-    HeadState,
-    Leaving,
-    NewCoordinator,
-    Offer,
-    Outcome,
-    Outcomes,
-    OutcomesKept,
-    Ping,
-    Refused,
-    Results,
-    Submit,
-)
+from mesh.wire import frames
+from mesh.wire.entries import Dot, Message, Result
+from mesh.wire.messages import HeadState
 
-if TYPE_CHECKING:
-    from tests.simulation.world import World
+COMMIT_S = (0.0002, 0.004)
+"""How long a healthy disk takes for one transaction: shortest and longest."""
+SLOW_COMMIT_S = (0.2, 3.0)
+"""... and one that is about to die, or behind a busy controller."""
+REORDER_S = 0.03
+"""How much later than its successors a message that is out of order arrives, at most."""
 
 
 class Disk:
@@ -37,7 +26,11 @@ class Disk:
         self.term = 0
         self.voted_for = ""
         self.heads: dict[bytes, HeadState] = {}
-        self.entries: dict[tuple[bytes, int], bytes] = {}
+        self.entries: dict[Dot, bytes] = {}
+        self.commit_s = COMMIT_S
+        self.damaged_at = float("-inf")
+        """When it last lost what was on it: wiped, or set back to an earlier state."""
+        self.before_damage: Disk | None = None
 
     def apply(self, batch: Batch) -> None:
         """Commit a transaction."""
@@ -62,6 +55,27 @@ class Disk:
         head = self.heads.get(journal)
         return head is not None and head.upto >= sequence
 
+    def live_ids(self, kind: type[Message] | type[Result]) -> set[str]:
+        """Ids of the tasks of which a message, or a result, is here."""
+        entries = (frames.decode_entry(blob) for blob in self.entries.values())
+        return {entry.id for entry in entries if isinstance(entry, kind)}
+
+    def snapshot(self) -> Disk:
+        """The disk as it is now, for a restore later."""
+        copy = Disk()
+        copy.term, copy.voted_for = self.term, self.voted_for
+        copy.heads, copy.entries = dict(self.heads), dict(self.entries)
+        return copy
+
+    def replace_contents(self, contents: Disk, now: float) -> None:
+        """Wipe the disk, or set it back to an earlier snapshot."""
+        self.before_damage, self.damaged_at = self.snapshot(), now
+        self.term, self.voted_for = contents.term, contents.voted_for
+        self.heads, self.entries = dict(contents.heads), dict(contents.entries)
+
+
+Pair = tuple[str, str]
+
 
 @dataclass
 class Network:
@@ -71,213 +85,47 @@ class Network:
     delay_s: tuple[float, float] = (0.0002, 0.003)
     loss: float = 0.0
     duplication: float = 0.0
-    cut: set[tuple[str, str]] = field(default_factory=set)
-    _last_arrival: dict[tuple[str, str], float] = field(default_factory=dict)
+    reordering: float = 0.0
+    _cuts: dict[Pair, int] = field(default_factory=dict)
+    _last_arrival: dict[Pair, float] = field(default_factory=dict)
+
+    def cut(self, pairs: Iterable[Pair]) -> None:
+        """Nothing gets from the first of each pair to the second until it was mended as often as it was cut."""
+        for pair in pairs:
+            self._cuts[pair] = self._cuts.get(pair, 0) + 1
+
+    def mend(self, pairs: Iterable[Pair]) -> None:
+        """Undo one cut of each pair."""
+        for pair in pairs:
+            count = self._cuts.pop(pair, 0)
+            if count > 1:
+                self._cuts[pair] = count - 1
+
+    def is_cut(self, sender: str, receiver: str) -> bool:
+        """Whether nothing gets through in this direction."""
+        return (sender, receiver) in self._cuts
 
     def arrivals(self, now: float, sender: str, receiver: str) -> list[float]:
-        """When a message sent now arrives: never, once or twice; in order per direction, as a connection does."""
-        if (sender, receiver) in self.cut or self.rng.random() < self.loss:
+        """When a message sent now arrives: never, once or twice; in order per direction, as a connection does, unless reordering is on."""
+        if self._cuts and (sender, receiver) in self._cuts:
             return []
-        times = [now + self.rng.uniform(*self.delay_s)]
-        if self.rng.random() < self.duplication:
-            times.append(times[0] + self.rng.uniform(*self.delay_s))
-        ordered = []
-        for time in times:
-            time = max(time, self._last_arrival.get((sender, receiver), 0.0) + 1e-9)
-            self._last_arrival[sender, receiver] = time
-            ordered.append(time)
+        draw, (low, high) = self.rng.random, self.delay_s
+        if self.loss and draw() < self.loss:
+            return []
+        time = now + low + (high - low) * draw()
+        if self.reordering and draw() < self.reordering:
+            return [time + REORDER_S * draw()]
+        ordered = [self._in_order(time, sender, receiver)]
+        if self.duplication and draw() < self.duplication:
+            ordered.append(self._in_order(time + high * draw(), sender, receiver))
         return ordered
+
+    def _in_order(self, time: float, sender: str, receiver: str) -> float:
+        time = max(time, self._last_arrival.get((sender, receiver), 0.0) + 1e-9)
+        self._last_arrival[sender, receiver] = time
+        return time
 
     def heal(self) -> None:
         """Everything reaches everybody again."""
-        self.cut.clear()
-        self.loss = self.duplication = 0.0
-
-
-class Program:
-    """A client or worker: attached to one node by a session, and to another when that one is gone."""
-
-    kind = "client"
-
-    def __init__(self, world: World, name: str, home: str) -> None:
-        self.world = world
-        self.name = name
-        self.home = home
-        self.node = ""
-        self.session = b""
-        self.sessions = 0
-        self.attached = False
-        self.alive = True
-        self.heard_at = 0.0
-
-    def attach(self) -> None:
-        """Attach to the node on the own host when it runs, else to any that does."""
-        running = self.world.running_for(self.home)
-        if not running:
-            return
-        self.node = self.home if self.home in running else self.world.rng.choice(running)
-        self.sessions += 1
-        self.session = f"{self.name}/{self.sessions}".encode()
-        self.attached = False
-        self.heard_at = self.world.now
-        self.world.programs[self.session] = self
-        self.send(Attach(self.kind, self.name, 1))
-
-    def send(self, request: object) -> None:
-        """Send to the node that this program is attached to."""
-        self.world.send_request(self.home, self.node, self.session, request)
-
-    def tick(self) -> None:
-        """Called every 0.25 s of virtual time."""
-        if not self.alive:
-            return
-        if not self.node or not self.world.is_up(self.node) or self.world.now - self.heard_at > 2.0:
-            self.attach()
-        elif self.attached:
-            self.send(Ping())
-
-    def receive(self, reply: object) -> None:
-        """A message from the node."""
-        self.heard_at = self.world.now
-        if isinstance(reply, Attached):
-            self.attached = True
-            self.on_attached()
-        elif isinstance(reply, Refused | Leaving):
-            self.node = ""
-        else:
-            self.on_reply(reply)
-
-    def on_attached(self) -> None:
-        """A session stands."""
-
-    def on_reply(self, reply: object) -> None:
-        """Any other message."""
-
-
-class Client(Program):
-    """Publishes, retries the same ids until confirmed, and waits for results."""
-
-    def __init__(self, world: World, name: str, home: str) -> None:
-        super().__init__(world, name, home)
-        self.unconfirmed: dict[int, tuple[list[str], float]] = {}
-        self.number = 0
-        self.made = 0
-
-    def publish(self, count: int) -> None:
-        """Submit new messages."""
-        ids = []
-        for _ in range(count):
-            self.made += 1
-            ids.append(f"{self.name}-{self.made:05d}")
-        self.world.history.published.update(ids)
-        self._submit(ids)
-
-    def _submit(self, ids: list[str]) -> None:
-        self.number += 1
-        self.unconfirmed[self.number] = (ids, self.world.now)
-        if self.attached:
-            queue = "q"
-            self.send(Submit(self.number, [Message(id, queue, "task", id.encode()) for id in ids]))
-
-    def tick(self) -> None:
-        super().tick()
-        for number, (ids, since) in list(self.unconfirmed.items()):
-            if self.world.now - since > 3.0:
-                del self.unconfirmed[number]
-                self._submit(ids)
-
-    def on_attached(self) -> None:
-        for number, (ids, _since) in list(self.unconfirmed.items()):
-            del self.unconfirmed[number]
-            self._submit(ids)
-
-    def on_reply(self, reply: object) -> None:
-        if isinstance(reply, Confirm):
-            ids, _ = self.unconfirmed.pop(reply.number, ([], 0.0))
-            for id in ids:
-                self.world.history.confirmed[id] = max(self.world.history.confirmed.get(id, 0), reply.copies)
-        elif isinstance(reply, Results):
-            for result in reply.results:
-                self.world.history.results.add(result.id)
-
-
-class Worker(Program):
-    """Runs tasks of random length in two slots, keeps outcomes until they are safe."""
-
-    kind = "worker"
-
-    def __init__(self, world: World, name: str, home: str, slots: int = 2) -> None:
-        super().__init__(world, name, home)
-        self.slots = slots
-        self.id = f"w-{name}"
-        self.lives = 0
-        self.held: set[str] = set()
-        self.outbox: dict[str, Outcome] = {}
-
-    def crash(self) -> None:
-        """The process is killed, its tasks with it."""
-        self.alive = False
-        self.lives += 1
-        self.held, self.outbox = set(), {}
-        self.node = ""
-        self.attached = False
-
-    def restart(self) -> None:
-        """A new worker process."""
-        self.alive = True
-        self.id = f"w-{self.name}.{self.lives}"
-
-    def on_attached(self) -> None:
-        self._report()
-
-    def _report(self) -> None:
-        active = sorted(self.held | set(self.outbox))
-        self.send(Offer(self.id, self.name, ["q"], ["task"], self.slots, self.slots + 2, active, 1, self.sessions))
-        if self.outbox:
-            self.send(Outcomes(self.id, self.slots + 2, list(self.outbox.values())))
-
-    def on_reply(self, reply: object) -> None:
-        if isinstance(reply, NewCoordinator):
-            self._report()
-        elif isinstance(reply, Deliver):
-            for delivery in reply.deliveries:
-                if delivery.id in self.outbox:
-                    self.send(Outcomes(self.id, self.slots + 2, [self.outbox[delivery.id]]))
-                elif delivery.id not in self.held:
-                    self.held.add(delivery.id)
-                    self.world.history.start(delivery.id, self.world.now, self.id)
-                    run_s = self.world.rng.choice((0.001, 0.01, 0.05, 0.3, 1.5))
-                    self.world.after(run_s, self._finish, delivery.id, self.lives)
-        elif isinstance(reply, OutcomesKept):
-            for id in reply.ids:
-                self.outbox.pop(id, None)
-
-    def _finish(self, id: str, life: int) -> None:
-        if life != self.lives or id not in self.held:
-            return
-        self.held.discard(id)
-        self.world.history.finished[id] = self.world.history.finished.get(id, 0) + 1
-        self.outbox[id] = Outcome(id, body=b"r")
-        if self.attached:
-            self.send(Outcomes(self.id, self.slots + 2, [self.outbox[id]]))
-
-
-@dataclass
-class History:
-    """What happened, recorded from outside the mesh."""
-
-    published: set[str] = field(default_factory=set)
-    confirmed: dict[str, int] = field(default_factory=dict)
-    starts: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
-    finished: dict[str, int] = field(default_factory=dict)
-    results: set[str] = field(default_factory=set)
-    contents: dict[tuple[bytes, int], bytes] = field(default_factory=dict)
-    violations: list[str] = field(default_factory=list)
-
-    def start(self, id: str, now: float, worker: str) -> None:
-        """A worker began a task."""
-        self.starts.setdefault(id, []).append((now, worker))
-
-    def duplicates(self) -> int:
-        """Tasks that were started more than once."""
-        return sum(len(starts) > 1 for starts in self.starts.values())
+        self._cuts.clear()
+        self.loss = self.duplication = self.reordering = 0.0

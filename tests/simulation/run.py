@@ -7,93 +7,202 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
 
 from mesh.config import Settings
-from tests.simulation.faults import Fault, end_all, inflict, schedule
-from tests.simulation.world import World
+from tests.simulation import invariants
+from tests.simulation.faults import Fault, arm, forget_replaced, gentle_schedule, heal, schedule, weight
+from tests.simulation.world import Load, World
 
-SPAN_S = 20.0
-CALM_S = 45.0
+FAULTS_FROM_S, FAULTS_UNTIL_S = 2.0, 12.0
+TAIL_S = 1.0
+"""The calm begins so long after the last fault."""
+LONGEST_FAULT_S = 14.0
+LOOK_S = 0.25
+"""How often the calm is looked at."""
+QUIET_S = 2.0
+"""When all is done it has to stay so for this long."""
+AGREEMENT_S = 6.0
+"""I3: from healing to one coordinator that has reconciled with all."""
+FINISH_S = 15.0
+"""I3: from healing to the last result, beyond the patience."""
+PROGRESS_S = 30.0
 
 
-def simulate(seed: int, *, faults: list[Fault] | None = None, nodes: int | None = None, settings: Settings | None = None) -> World:
+@dataclass(frozen=True)
+class Plan:
+    """All that a run follows from, beside the dice of its seed."""
+
+    seed: int
+    nodes: int
+    settings: Settings
+    load: Load
+    faults: list[Fault] = field(default_factory=list)
+    gentle: bool = False
+    """After these faults nothing may have run twice."""
+
+
+def plan(seed: int) -> Plan:
+    """What a seed stands for: the size of the mesh, its settings, what is published, and the faults."""
+    rng = random.Random(seed * 104_729 + 3)
+    nodes = (1, 2, 3, 3, 3, 5)[seed % 6]
+    poison = rng.random() < 0.25
+    small = rng.random() < 0.25
+    gentle = rng.random() < 0.15
+    settings = Settings(
+        copies=2 if gentle else rng.choice((1, 2, 2, 2, 2, 3)),
+        partition="strict" if rng.random() < 0.2 else "available",
+        result_expires_s=31_536_000,
+        takeover_patience_s=10.0 if gentle else rng.choice((1.5, 3.0, 3.0, 10.0)),
+        max_deliveries=5 if poison else 1000,
+        replicate_batch_bytes=1 << 12 if small else 1 << 20,
+        link_window_bytes=1 << 16 if small else 16 << 20,
+    )
+    load = Load(poison=0.1 if poison else 0.0, big=0.03 if rng.random() < 0.1 else 0.0)
+    if gentle:
+        faults = gentle_schedule(seed, nodes, 3, FAULTS_FROM_S, settings)
+    else:
+        faults = schedule(seed, nodes, 2 + seed % 7, FAULTS_FROM_S, FAULTS_UNTIL_S, settings)
+    return Plan(seed, nodes, settings, load, faults, gentle)
+
+
+def simulate(seed: int | Plan, *, faults: list[Fault] | None = None) -> World:
     """One run: faults for a while, then calm; the world with its violations."""
-    nodes = nodes or (1, 2, 3, 3, 3, 5)[seed % 6]
-    world = World(seed, nodes, settings)
+    given = plan(seed) if isinstance(seed, int) else seed
+    faults = given.faults if faults is None else faults
+    world = World(given.seed, given.nodes, given.settings, given.load)
     world.start()
-    if faults is None:
-        faults = schedule(seed, nodes, count=2 + seed % 7, span_s=SPAN_S)
-    for fault in faults:
-        world.after(fault.at_s, inflict, world, fault)
+    arm(world, faults)
+    until_s = max([FAULTS_UNTIL_S, *(fault.at_s + min(fault.for_s, LONGEST_FAULT_S) for fault in faults)])
     for client in world.clients:
         for _ in range(8):
-            world.after(world.rng.uniform(1.0, SPAN_S), client.publish, world.rng.randint(1, 4))
-    world.run_until(SPAN_S + 10)
-    end_all(world)
-    world.run_until(world.now + CALM_S)
-    world.check_end()
-    if not faults and world.history.duplicates():
-        world.violate(f"I14: {world.history.duplicates()} tasks ran twice in a run without faults")
+            world.after(world.rng.uniform(1.0, until_s), client.publish, world.rng.randint(1, 4))
+    world.run_until(until_s + TAIL_S)
+    heal(world)
+    _calm_down(world)
+    _check_end(world, faults)
+    if given.gentle or not faults:
+        invariants.i14_without_faults_nothing_runs_twice(world)
     return world
 
 
-def shrink(seed: int, faults: list[Fault]) -> list[Fault]:
-    """The faults that the failure needs: drop one after the other as long as it still fails."""
-    needed = list(faults)
-    for fault in faults:
+def _calm_down(world: World) -> None:
+    """I3: wait until all is done, as long as it may take; measure how long it took."""
+    began = world.now
+    limit_s = FINISH_S + world.settings.takeover_patience_s
+    missing = "not looked yet"
+    while missing and world.now - began < limit_s:
+        world.run_until(world.now + LOOK_S)
+        forget_replaced(world)
+        if not world.history.agreed_after_s and not invariants.disagreement(world):
+            world.history.agreed_after_s = world.now - began
+        missing = invariants.unfinished(world)
+    if missing:
+        world.violate(f"I2/I3: {missing}, {limit_s:.0f} s after healing")
+        return
+    world.history.finished_after_s = world.now - began
+    if world.history.agreed_after_s > AGREEMENT_S:
+        world.violate(f"I3: {world.history.agreed_after_s:.1f} s until all agreed on a coordinator")
+    world.run_until(world.now + QUIET_S)
+    missing = _still_missing(world)
+    again = world.history.started_after(began + world.history.finished_after_s) - invariants.excused(world)
+    if missing or again:
+        world.violate(f"I6: all was done, and then it was not: {missing or sorted(again)}")
+
+
+def _still_missing(world: World) -> str:
+    """What is not done although all was; what was excused may have come to its end a moment ago, and be on its way to all disks."""
+    missing = invariants.unfinished(world)
+    if missing and invariants.excused(world):
+        world.run_until(world.now + LOOK_S)
+        missing = invariants.unfinished(world)
+    return missing
+
+
+def _check_end(world: World, faults: list[Fault]) -> None:
+    invariants.i1_confirmed_is_kept(world)
+    invariants.i8_attempts_are_limited(world, weight(faults, world.settings))
+    if not world.history.violations:
+        invariants.i12_everything_is_bounded(world)
+
+
+def shrink(given: Plan) -> list[Fault]:
+    """The faults that the failure needs: without any one of them it does not fail."""
+    needed = list(given.faults)
+    for fault in given.faults:
         fewer = [other for other in needed if other is not fault]
-        if simulate(seed, faults=fewer).history.violations:
+        if failure(given, fewer):
             needed = fewer
-    return needed
+    return needed if len(needed) == len(given.faults) else shrink(replace(given, faults=needed))
 
 
-def failure(seed: int) -> tuple[int, list[str]]:
-    """(seed, violations) of one run; an exception is a violation too."""
+def failure(given: Plan, faults: list[Fault] | None = None) -> list[str]:
+    """The violations of one run; an exception is a violation too."""
     try:
-        return seed, simulate(seed).history.violations
+        return simulate(given, faults=faults).history.violations
     except Exception as error:  # the report names the seed
-        return seed, [f"{type(error).__name__}: {error}"]
+        return [f"{type(error).__name__}: {error}"]
 
 
-def main() -> int:
+def _run_seed(seed: int) -> tuple[int, list[str]]:
+    return seed, failure(plan(seed))
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.seed is not None:
-        return _one(options.seed)
-    began = time.perf_counter()
-    failed = []
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for seed, violations in pool.map(failure, range(options.first, options.first + options.seeds), chunksize=8):
-            if violations:
-                failed.append(seed)
-                print(f"seed {seed}: {violations[0]}" + (f" (+{len(violations) - 1})" if len(violations) > 1 else ""), flush=True)
+        return _one(plan(options.seed))
+    return _many(range(options.first, options.first + options.seeds), options.jobs)
+
+
+def _many(seeds: range, jobs: int) -> int:
+    began = told = time.perf_counter()
+    failed: list[int] = []
+    for done, (seed, violations) in enumerate(_run_seeds(seeds, jobs), 1):
+        if violations:
+            failed.append(seed)
+            print(f"seed {seed}: {violations[0]}" + (f" (+{len(violations) - 1})" if len(violations) > 1 else ""), flush=True)
+        now = time.perf_counter()
+        if now - told > PROGRESS_S:
+            told = now
+            print(f"... {done} of {len(seeds)} seeds, {len(failed)} failed, {done / (now - began):.1f} seeds/s", flush=True)
     seconds = time.perf_counter() - began
-    print(f"{options.seeds} seeds, {len(failed)} failed, {options.seeds / seconds:.1f} seeds/s")
+    print(f"{len(seeds)} seeds, {len(failed)} failed, {len(seeds) / seconds:.1f} seeds/s")
     if failed:
-        print(f"reproduce: python -m tests.simulation.run --seed {failed[0]}")
+        print(f"reproduce: make simulate SEED={failed[0]}")
     return 1 if failed else 0
 
 
-def _one(seed: int) -> int:
-    nodes = (1, 2, 3, 3, 3, 5)[seed % 6]
-    faults = schedule(seed, nodes, count=2 + seed % 7, span_s=SPAN_S)
-    world = simulate(seed)
-    for fault in faults:
-        print(fault)
+def _run_seeds(seeds: range, jobs: int) -> Iterator[tuple[int, list[str]]]:
+    if jobs == 1:
+        yield from map(_run_seed, seeds)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(_run_seed, seeds, chunksize=8)
+
+
+def _one(given: Plan) -> int:
+    print(*given.faults, sep="\n")
+    world = simulate(given)
     history = world.history
-    print(f"published {len(history.published)}, confirmed {len(history.confirmed)}, ran twice {history.duplicates()}")
+    print(f"published {len(history.published)}, confirmed {len(history.confirmed)}, ran twice {len(history.duplicates())}")
+    print(f"agreed {history.agreed_after_s:.2f} s and finished {history.finished_after_s:.2f} s after healing")
+    print(f"digest {history.digest()[:16]}")
     for violation in history.violations:
         print("VIOLATED", violation)
     if history.violations:
-        print("needed:", *shrink(seed, faults), sep="\n  ")
+        print("needed:", *shrink(given), sep="\n  ")
     return 1 if history.violations else 0
 
 

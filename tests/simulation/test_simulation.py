@@ -2,33 +2,73 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from tests.simulation.faults import schedule
-from tests.simulation.run import simulate
+from tests.repository import ROOT
+from tests.simulation import planted, run
+from tests.simulation.faults import KINDS
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_every_invariant_holds_under_faults(seed: int) -> None:
-    world = simulate(seed)
-    assert world.history.violations == [], f"reproduce: python -m tests.simulation.run --seed {seed}"
+    world = run.simulate(seed)
+    assert world.history.violations == [], f"reproduce: make simulate SEED={seed}"
     assert world.history.confirmed
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_i14_without_faults_nothing_runs_twice(seed: int) -> None:
-    world = simulate(seed, faults=[])
+    world = run.simulate(seed, faults=[])
     assert world.history.violations == []
-    assert world.history.duplicates() == 0
-    assert set(world.history.finished) == world.history.published
+    assert world.history.duplicates() == []
+    assert {id for id in world.history.published if world.history.starts.get(id)} == world.history.published
 
 
-def test_a_seed_gives_the_same_history_every_time() -> None:
-    first, second = simulate(17), simulate(17)
-    assert first.history.starts == second.history.starts
-    assert first.history.contents == second.history.contents
+def test_the_schedules_have_every_kind_of_fault() -> None:
+    drawn = {fault.kind for seed in range(200) for fault in run.plan(seed).faults}
+    assert drawn == set(KINDS)
 
 
-def test_the_faults_follow_from_the_seed() -> None:
-    assert schedule(5, 3, 6, 20.0) == schedule(5, 3, 6, 20.0)
-    assert schedule(5, 3, 6, 20.0) != schedule(6, 3, 6, 20.0)
+def test_the_plan_follows_from_the_seed() -> None:
+    assert run.plan(5) == run.plan(5)
+    assert run.plan(5).faults != run.plan(6).faults
+
+
+def digests(hash_seed: int) -> str:
+    program = "from tests.simulation import run\nfor seed in (3, 4, 5, 23): print(run.simulate(seed).history.digest())"
+    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_seed_has_the_same_digest_in_every_process() -> None:
+    first = digests(1)
+    assert len(set(first.split())) == 4
+    assert digests(2) == first
+
+
+def failing_plan() -> run.Plan:
+    return next(plan for plan in map(run.plan, range(60)) if len(plan.faults) > 3 and run.failure(plan) and not run.failure(plan, []))
+
+
+def test_a_failing_seed_is_shrunk_to_the_faults_that_it_needs() -> None:
+    with planted.BUGS["votes_not_kept"]():
+        plan = failing_plan()
+        needed = run.shrink(plan)
+        assert 0 < len(needed) < len(plan.faults)
+        assert run.failure(plan, needed)
+        assert not any(run.failure(plan, [other for other in needed if other is not fault]) for fault in needed)
+
+
+def test_a_failing_seed_says_what_was_violated_and_how_to_repeat_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with planted.BUGS["votes_not_kept"]():
+        seed = failing_plan().seed
+        assert run.main(["--first", str(seed), "--seeds", "1", "--jobs", "1"]) == 1
+        told = capsys.readouterr().out
+        assert f"seed {seed}: R9: " in told
+        assert f"reproduce: make simulate SEED={seed}" in told
+        assert run.main(["--seed", str(seed)]) == 1
+        assert "VIOLATED R9: " in capsys.readouterr().out

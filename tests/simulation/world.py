@@ -2,102 +2,67 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import random
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from mesh.config import Settings
-from mesh.core.effects import Identity
+from mesh.core.effects import Batch
 from mesh.core.machine import Machine
+from mesh.node import CALM_TICK_S, TICK_S
 from mesh.wire import frames
-from mesh.wire.entries import Message, Result, Scope
-from mesh.wire.messages import Confirm, Deliver, Submit
-from tests.simulation.parts import Client, Disk, History, Network, Program, Worker
+from mesh.wire.entries import Message, Result
+from mesh.wire.messages import Confirm, Deliver, Submit, Vote, Voted
+from tests.simulation import invariants
+from tests.simulation.history import History
+from tests.simulation.host import Host
+from tests.simulation.parts import Disk, Network
+from tests.simulation.programs import TICK_S as PROGRAM_TICK_S
+from tests.simulation.programs import Client, Program, Worker
 
-TICK_S = 0.05
-COMMIT_S = (0.0002, 0.004)
+HOP_S = 0.001
+"""A program's connection to a node on another host."""
+LOCAL_HOP_S = 0.0001
 
 
-class Host:
-    """A machine with a disk, and the node process that runs on it, if any."""
+@dataclass(frozen=True)
+class Load:
+    """What clients publish: the shares of tasks with a countdown, with a body of 1 MiB, and that kill their slot."""
 
-    def __init__(self, world: World, name: str) -> None:
-        self.world = world
-        self.name = name
-        self.key = hashlib.sha256(name.encode()).digest()
-        self.disk = Disk()
-        self.machine: Machine | None = None
-        self.life = 0
-        self.paused_until = 0.0
-        self.backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self.flight: Any = None
-        self.skew_s = 0.0
-
-    def start(self) -> None:
-        """Start a node process: fresh journals, the disk as it was left."""
-        self.life += 1
-        rng = self.world.rng
-        identity = Identity(
-            id=self.name,
-            name=self.name,
-            key=self.key,
-            mesh="sim",
-            mesh_id="sim",
-            bulk_journal=rng.randbytes(16),
-            shared_journal=rng.randbytes(16),
-            addresses=[f"{self.name}:1"],
-        )
-        self.machine = Machine(identity, self.world.settings, self.disk.restored())
-        self.flight = None
-        self.backlog = []
-        self.world.after(0.0, self.world.tick_host, self, self.life)
-        if self.life == 1:
-            for other in self.world.hosts.values():
-                if other is not self and other.machine is not None:
-                    self.world.after(0.01, self.world.knock, self, other)
-
-    def crash(self, commit_lands: bool) -> None:
-        """kill -9: what was under way to the disk may or may not have reached it."""
-        if self.flight is not None and commit_lands:
-            self.world.commit(self, self.flight)
-        self.machine = None
-        self.flight = None
-        self.life += 1
-        self.backlog = []
-
-    def step(self, action: Callable[..., None], *arguments: Any) -> None:
-        """One turn of the node's loop around one event."""
-        if self.machine is None:
-            return
-        if self.paused_until > self.world.now:
-            self.backlog.append((action, arguments))
-            return
-        machine = self.machine
-        machine.at(self.world.now, self.world.now + 1e6 + self.skew_s)
-        action(*arguments)
-        machine.flush()
-        self.world.carry_out(self)
+    delayed: float = 0.1
+    big: float = 0.0
+    poison: float = 0.0
 
 
 class World:
     """One simulated mesh; everything that happens follows from the seed."""
 
-    def __init__(self, seed: int, nodes: int = 3, settings: Settings | None = None) -> None:
+    def __init__(self, seed: int, nodes: int = 3, settings: Settings | None = None, load: Load | None = None) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.settings = settings or Settings(max_deliveries=1000)
+        self.load = load or Load()
         self.now = 0.0
         self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.count = 0
+        self.healed = False
+        """The faults are over."""
+        self.clock_changed_at: float | None = None
+        """When a wall clock was last stepped, or changed its speed."""
         self.network = Network(random.Random(self.rng.random()))
         self.history = History()
         self.programs: dict[bytes, Program] = {}
-        self.dots: dict[str, list[tuple[bytes, int]]] = {}
-        """Every dot under which a message, or its result, was ever on a disk."""
         self.submitted: dict[tuple[bytes, int], list[str]] = {}
         self.hosts = {f"n{index}": Host(self, f"n{index}") for index in range(nodes)}
+        self.by_id = dict(self.hosts)
+        """Hosts by the id of the node on them."""
+        self.identities = set(self.hosts)
+        """Ids of all nodes that ever were."""
+        self.backups: dict[tuple[float, str], tuple[str, Disk]] = {}
+        """(time of the fault that restores it, host) to the node's id and its disk as it was earlier."""
         self.clients = [Client(self, f"c{index}", f"n{index}") for index in range(nodes)]
         self.workers = [Worker(self, f"k{index}", f"n{index}") for index in range(nodes)]
 
@@ -110,8 +75,9 @@ class World:
 
     def run_until(self, end: float) -> None:
         """Let virtual time pass."""
-        while self.events and self.events[0][0] <= end:
-            self.now, _, action, arguments = heapq.heappop(self.events)
+        events, pop = self.events, heapq.heappop
+        while events and events[0][0] <= end:
+            self.now, _, action, arguments = pop(events)
             action(*arguments)
         self.now = end
 
@@ -125,21 +91,23 @@ class World:
     def tick_program(self, program: Program) -> None:
         """A program's own timer."""
         program.tick()
-        self.after(0.25, self.tick_program, program)
+        self.after(PROGRAM_TICK_S, self.tick_program, program)
 
     def tick_host(self, host: Host, life: int) -> None:
-        """A node's timer."""
-        if host.life != life or host.machine is None:
+        """A node's timer, as often as that of the real loop."""
+        machine = host.machine
+        if host.life != life or machine is None:
             return
-        host.step(host.machine.tick)
-        self.after(TICK_S, self.tick_host, host, life)
+        if host.paused_until <= self.now:
+            host.step(machine.tick)
+            if machine.election.is_coordinator:
+                invariants.note_wholeness(self, host, machine)
+        self.after(CALM_TICK_S if machine.calm else TICK_S, self.tick_host, host, life)
 
     # -- effects --------------------
 
-    def carry_out(self, host: Host) -> None:
+    def carry_out(self, host: Host, machine: Machine) -> None:
         """Send and commit what the core has decided, in the order of its contract."""
-        machine = host.machine
-        assert machine is not None
         self._send(host, machine)
         if host.flight is None:
             batch = machine.take_batch()
@@ -147,28 +115,57 @@ class World:
                 self._send(host, machine)
             else:
                 host.flight = batch
-                self.after(self.rng.uniform(*COMMIT_S), self._commit_done, host, host.life)
+                self.after(self.rng.uniform(*host.disk.commit_s), self._commit_done, host, host.life)
 
     def _send(self, host: Host, machine: Machine) -> None:
         sends = machine.take_sends()
         for session, reply in sends.sessions:
-            self._check_reply(host, session, reply)
-            program = self.programs.get(session)
-            if program is None or program.session != session or not program.alive:
-                machine.on_session_closed(session)
-                continue
-            if self._connected(program, host.name, program.home):
-                self.after(self._hop_s(host.name, program.home), self._to_program, program, session, frames.encode(reply))
+            self._reply(host, machine, session, reply)
         for peer, envelope, message in sends.peers:
-            target = self.hosts[peer]
-            if target.machine is None:
-                machine.on_unsent(peer, envelope)
-                if (host.name, peer) not in self.network.cut:
-                    self.after(0.001, host.step, machine.on_refused, peer)
-                continue
-            blob = frames.encode(message)
-            for time in self.network.arrivals(self.now, host.name, peer):
-                self.after(time - self.now, self._to_peer, target, target.life, host.name, envelope, blob)
+            self._tell_peer(host, machine, peer, envelope, message)
+
+    def _reply(self, host: Host, machine: Machine, session: bytes, reply: Any) -> None:
+        if type(reply) is Confirm:
+            invariants.i4_a_confirm_counts_fsynced_copies(self, host, self.submitted.get((session, reply.number), []), reply.copies)
+            invariants.r6_fewer_copies_only_when_fewer_are_reachable(self, host, machine, reply.copies)
+        elif type(reply) is Deliver and machine.election.is_coordinator:
+            invariants.check_delivery(self, host, machine, reply)
+        program = self.programs.get(session)
+        if program is None or program.session != session or not program.alive:
+            machine.on_session_closed(session)
+        elif self._connected(program, host.name, program.home):
+            self.after(self._hop_s(host.name, program.home), self._to_program, program, session, frames.encode(reply))
+
+    def _tell_peer(self, host: Host, machine: Machine, peer: str, envelope: frames.Envelope, message: Any) -> None:
+        if type(message) is Deliver:
+            invariants.check_delivery(self, host, machine, message)
+        target = self.by_id.get(peer)
+        if target is None or (target.machine is None and target.powered):
+            machine.on_unsent(peer, envelope)
+            if target is not None:
+                self._probe(host, target)
+            return
+        if type(message) is Vote or (type(message) is Voted and message.granted):
+            invariants.r9_one_vote_in_a_term(self, host, peer if type(message) is Voted else host.id, message.term)
+        blob = frames.encode(message)
+        self.history.sent(self.now, blob)
+        for time in self.network.arrivals(self.now, host.name, target.name):
+            self.after(time - self.now, self._to_peer, target, target.life, host.id, envelope, blob)
+
+    def connections_break(self, gone: Host) -> None:
+        """A process has ended: whoever was connected notices, and probes."""
+        for host in self.hosts.values():
+            if host is not gone:
+                self._probe(host, gone)
+
+    def _probe(self, host: Host, target: Host) -> None:
+        cut = self.network.is_cut(host.name, target.name) or self.network.is_cut(target.name, host.name)
+        if host.machine is not None and not cut:
+            self.after(self.rng.uniform(0.5, 2.0) * HOP_S, self._refuse, host, host.life, target)
+
+    def _refuse(self, host: Host, life: int, target: Host) -> None:
+        if host.life == life and host.machine is not None and target.machine is None and target.powered:
+            host.step(host.machine.on_refused, target.id)
 
     def _commit_done(self, host: Host, life: int) -> None:
         if host.life != life or host.flight is None or host.machine is None:
@@ -177,18 +174,24 @@ class World:
         self.commit(host, batch)
         host.step(host.machine.on_committed, batch.number)
 
-    def commit(self, host: Host, batch: Any) -> None:
-        """A transaction reaches the disk; every dot must have one content only (I5)."""
+    def commit(self, host: Host, batch: Batch) -> None:
+        """A transaction reaches the disk."""
         host.disk.apply(batch)
+        contents = self.history.contents
         for journal, sequence, blob in batch.entries:
-            known = self.history.contents.get((journal, sequence))
+            dot, content = (journal, sequence), zlib.crc32(blob)
+            known = contents.get(dot)
             if known is None:
-                self.history.contents[journal, sequence] = blob
+                contents[dot] = content
                 entry = frames.decode_entry(blob)
-                if isinstance(entry, Message | Result):
-                    self.dots.setdefault(entry.id, []).append((journal, sequence))
-            elif known != blob:
-                self.violate(f"I5: two contents for {journal.hex()[:6]}:{sequence}")
+                if isinstance(entry, Message):
+                    self.history.dots.setdefault(entry.id, []).append(dot)
+                    if not entry.attempts:
+                        self.history.submits.add(dot)
+                elif isinstance(entry, Result):
+                    self.history.ended.setdefault(entry.id, []).append(dot)
+            else:
+                invariants.i5_one_content(self, dot, known, content)
 
     # -- deliveries --------------------
 
@@ -216,23 +219,25 @@ class World:
 
     def _connected(self, program: Program, sender: str, receiver: str) -> bool:
         """A program's connection loses nothing until it breaks as a whole; then the program attaches anew."""
-        if (sender, receiver) not in self.network.cut:
+        if not self.network.is_cut(sender, receiver):
             return True
         program.node = ""
         program.attached = False
         return False
 
     def _hop_s(self, sender: str, receiver: str) -> float:
-        return 0.0001 if sender == receiver else 0.001
+        return LOCAL_HOP_S if sender == receiver else HOP_S
 
     def knock(self, newcomer: Host, other: Host) -> None:
-        """A new host is let in by a member: discovery and lobby in one."""
-        if newcomer.machine is not None and other.machine is not None:
-            me = newcomer.machine.me
-            other.step(other.machine.on_knock, me.member(0))
-            newcomer.step(newcomer.machine.introduce, list(other.machine.membership.members.values()))
+        """A new node is let in by a member."""
+        cut = self.network.is_cut(newcomer.name, other.name) or self.network.is_cut(other.name, newcomer.name)
+        if newcomer.machine is None or other.machine is None or cut or other.paused_until > self.now:
+            return
+        member = newcomer.machine.me.member(0)
+        other.step(other.machine.on_knock, member)
+        newcomer.step(newcomer.machine.introduce, [*other.machine.membership.members.values(), other.machine.me.member(0)])
 
-    # -- faults --------------------
+    # -- questions --------------------
 
     def is_up(self, name: str) -> bool:
         """Whether a node process runs there."""
@@ -240,85 +245,31 @@ class World:
 
     def running_for(self, home: str) -> list[str]:
         """Nodes that a program on that host can attach to."""
-        return [name for name in self.hosts if self.is_up(name) and (home, name) not in self.network.cut]
+        return [name for name in self.hosts if self.is_up(name) and not self.network.is_cut(home, name)]
 
-    def pause(self, host: Host, seconds: float) -> None:
-        """SIGSTOP, then SIGCONT."""
-        host.paused_until = self.now + seconds
-        self.after(seconds, self._resume, host, host.life)
+    def machines(self) -> dict[str, Machine]:
+        """The running cores by the name of their host."""
+        return {name: host.machine for name, host in self.hosts.items() if host.machine is not None}
 
-    def _resume(self, host: Host, life: int) -> None:
-        if host.life != life or host.machine is None:
-            return
-        backlog, host.backlog = host.backlog, []
-        host.step(host.machine.tick)
-        for action, arguments in backlog:
-            host.step(action, *arguments)
-
-    # -- checks --------------------
+    def coordinators(self) -> list[Host]:
+        """Hosts whose node is elected, highest term first."""
+        elected = [host for host in self.hosts.values() if host.machine is not None and host.machine.election.is_coordinator]
+        return sorted(elected, key=lambda host: host.machine.election.term if host.machine else 0, reverse=True)
 
     def violate(self, text: str) -> None:
         """Note a broken invariant."""
-        self.history.violations.append(f"{text} (at {self.now:.3f})")
+        self.history.violations.append(f"{text} (at {self.now:.3f} s)")
 
-    def _check_reply(self, host: Host, session: bytes, reply: Any) -> None:
-        if isinstance(reply, Confirm) and reply.copies:
-            ids = self.submitted.get((session, reply.number), [])
-            self._check_copies(ids, reply.copies)
-        elif isinstance(reply, Deliver):
-            machine = host.machine
-            assert machine is not None
-            for delivery in reply.deliveries:
-                if machine.broker.active and delivery.id in machine.broker.results:
-                    self.violate(f"I6: {delivery.id} delivered although its result is here")
+    # -- disks --------------------
 
-    def _check_copies(self, ids: list[str], copies: int) -> None:
-        """I4: that many disks hold, or held, each message at this instant."""
-        for id in ids:
-            found = 0
-            for host in self.hosts.values():
-                found += any(host.disk.covers(*dot) for dot in self.dots.get(id, ()))
-            if found < copies:
-                self.violate(f"I4: {id} confirmed with {copies} copies, {found} exist")
+    def damage(self, host: Host, contents: Disk) -> None:
+        """A disk loses what is on it, or goes back to an earlier state; what was only there may be lost from now on."""
+        messages, results = self._ids_on_disks(Message), self._ids_on_disks(Result)
+        host.disk.replace_contents(contents, self.now)
+        results_left = self._ids_on_disks(Result)
+        self.history.results_wiped |= results - results_left
+        for id in sorted((messages | results) - self._ids_on_disks(Message) - results_left):
+            self.history.wiped[id] = self.now
 
-    def check_end(self) -> list[str]:
-        """After healing and calm: I1, I2, I3, I12."""
-        history = self.history
-        for id in sorted(history.confirmed):
-            if id not in history.finished:
-                self.violate(f"I1/I3: {id} was confirmed with {history.confirmed[id]} copies and never finished")
-        machines = {name: host.machine for name, host in self.hosts.items() if host.machine is not None}
-        leaders = [name for name, machine in machines.items() if machine.election.is_coordinator]
-        if len(leaders) != 1:
-            self.violate(f"I3: coordinators after calm: {leaders}")
-            return history.violations
-        leader = machines[leaders[0]]
-        self._check_same_state(leaders[0], leader, machines)
-        for name, machine in machines.items():
-            if len(machine.replication.waits):
-                self.violate(f"I12: {name} still waits for copies of {len(machine.replication.waits)} decisions")
-            if machine.edge.outstanding:
-                self.violate(f"I12: {name} still waits for results of {sorted(machine.edge.outstanding)[:3]}")
-        if leader.broker.records:
-            self.violate(f"I3: unsettled after calm: {sorted(leader.broker.records)[:5]}")
-        return history.violations
-
-    def _check_same_state(self, name: str, leader: Machine, machines: dict[str, Machine]) -> None:
-        """I2: deputies hold what the coordinator holds, writers what of theirs is live, all the shared entries."""
-        for other, machine in machines.items():
-            if machine is leader:
-                continue
-            for journal in set(leader.replica.journals) | set(machine.replica.journals):
-                theirs = machine.replica.journals.get(journal)
-                mine = leader.replica.journals.get(journal)
-                scope = (theirs or mine).scope  # type: ignore[union-attr]
-                full = other in leader.replication.deputies or scope == Scope.SHARED
-                if theirs is None and not full:
-                    continue
-                mine_live = set(mine.live) if mine else set()
-                their_live = set(theirs.live) if theirs else set()
-                if mine_live != their_live:
-                    self.violate(
-                        f"I2: {other} and coordinator {name} differ in {journal.hex()[:6]}: "
-                        f"only there {sorted(their_live - mine_live)[:5]}, only here {sorted(mine_live - their_live)[:5]}"
-                    )
+    def _ids_on_disks(self, kind: type[Message] | type[Result]) -> set[str]:
+        return set().union(*(host.disk.live_ids(kind) for host in self.hosts.values()))

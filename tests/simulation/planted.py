@@ -1,0 +1,287 @@
+"""Known bugs to plant: each breaks one rule of the core from outside, and the simulation must notice.
+
+A name says what is broken, with its rule. ``BUGS[name]()`` is a context within which every core has the bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from mesh.core.broker.broker import Broker
+from mesh.core.cluster.election import Election
+from mesh.core.cluster.replica import Replica
+from mesh.core.cluster.replication import Replication
+from mesh.core.coordinator import Coordinator
+from mesh.core.effects import Batch, Identity, Restored
+from mesh.core.machine import Machine
+from mesh.core.turn import Turn
+from mesh.wire.entries import Scope
+from mesh.wire.messages import Goodbye, Heartbeat, OutcomeKind, Outcomes, Release, Report, WorkerGone
+from tests.simulation.host import Host
+
+Bug = Callable[[], AbstractContextManager[None]]
+BUGS: dict[str, Bug] = {}
+
+
+def replaces(owner: type, method: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The decorated function takes the place of a method; it gets the original one first. Its name is the bug's."""
+
+    def register(broken: Callable[..., Any]) -> Callable[..., Any]:
+        original = getattr(owner, method)
+
+        @contextmanager
+        def plant() -> Iterator[None]:
+            with patch.object(owner, method, lambda *arguments: broken(original, *arguments)):
+                yield
+
+        BUGS[broken.__name__] = plant
+        return broken
+
+    return register
+
+
+# -- disk and copies --------------------
+
+
+@replaces(Turn, "take_batch")
+def lazy_fsync(take_batch: Callable[[Turn], Batch | None], turn: Turn) -> Batch | None:
+    """R7: a copy counts only after fsync. What waits for the disk is let go when the transaction begins."""
+    batch = take_batch(turn)
+    if turn._in_flight is not None:
+        number, mark, peers, sessions = turn._in_flight
+        turn._release(peers, sessions)
+        turn._in_flight = (number, mark, [], [])
+        turn.durable_mark = mark
+    return batch
+
+
+@replaces(Replication, "_needed")
+def copies_over_live_nodes(needed: Callable[[Replication], int], replication: Replication) -> int:
+    """R6: `copies` is a target over admitted durable members, not over live ones."""
+    return min(needed(replication), 1 + len(replication._membership.reachable()))
+
+
+@replaces(Replication, "_send_settled_back")
+def settlement_passed_on_early(send: Callable[[Replication], None], replication: Replication) -> None:
+    """R7: a settlement is passed on only when the transaction that it belongs to has its copies."""
+    pending, replication._settled_back = replication._settled_back, {}
+    for peer, dots in pending.items():
+        replication._queue_settled(peer, dots, 0)
+
+
+@replaces(Replication, "_relieve")
+def dropped_before_another_is_complete(relieve: Callable[[Replication], None], replication: Replication) -> None:
+    """R18b: who ceases to be a deputy keeps what it holds until the present coordinator and deputy cover all of it."""
+    for peer in sorted(replication._holds_foreign):
+        if peer not in replication.deputies and peer in replication.streams:
+            replication._holds_foreign.discard(peer)
+            replication._turn.to_peer(peer, Release(replication.streams[peer].term))
+
+
+@replaces(Replica, "drop_foreign")
+def context_kept_when_entries_are_dropped(drop: Callable[[Replica], None], replica: Replica) -> None:
+    """R18b: a context without its entries claims that they are settled, and erases them everywhere."""
+    own = replica._own[Scope.BULK].owner
+    for journal in replica.journals.values():
+        if journal.scope == Scope.BULK and journal.owner != own:
+            for sequence in list(journal.live):
+                del journal.live[sequence]
+                replica._turn.settle(journal.name, sequence)
+
+
+def _plant_reopened_journals() -> AbstractContextManager[None]:
+    """R1: a journal is named afresh at each process start, and never written again after that process ends."""
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        identity, restore = Host._identity, Replica.restore
+
+        def always_the_same(host: Host) -> Identity:
+            me = identity(host)
+            me.bulk_journal, me.shared_journal = host.id.encode().ljust(16, b"b"), host.id.encode().ljust(16, b"s")
+            return me
+
+        def go_on(replica: Replica, restored: Restored) -> None:
+            restore(replica, restored)
+            for scope, journal in replica._own.items():
+                replica._own[scope] = replica.journals[journal.name]
+
+        with patch.object(Host, "_identity", always_the_same), patch.object(Replica, "restore", go_on):
+            yield
+
+    return plant()
+
+
+BUGS["journal_reopened_after_restart"] = _plant_reopened_journals
+
+
+# -- election and authority --------------------
+
+
+@replaces(Turn, "vote")
+def votes_not_kept(vote: Callable[..., None], turn: Turn, term: int, voted_for: str) -> None:
+    """R9: raise the term durably."""
+
+
+@replaces(Election, "on_heartbeat")
+def silent_step_down(hear: Callable[..., None], election: Election, sender: str, beat: Heartbeat) -> None:
+    """R12: a process that stalled steps down and announces it; here nobody hears the announcement."""
+    if sender != election.coordinator or beat.coordinator == sender:
+        hear(election, sender, beat)
+
+
+@replaces(Coordinator, "_reconcile")
+def dispatch_before_reconciliation(reconcile: Callable[..., None], reign: Coordinator) -> None:
+    """R9: reconcile with every reachable member, then dispatch."""
+    reign._awaited.clear()
+    reign._awaited_workers.clear()
+    reconcile(reign)
+
+
+@replaces(Coordinator, "has_authority")
+def authority_ignored(has_authority: Callable[..., bool], reign: Coordinator) -> bool:
+    """R10: only with a majority, or proof that the missing are gone, or after patience."""
+    return True
+
+
+@replaces(Coordinator, "_meets_the_others")
+def authority_regained_at_once(meets: Callable[..., bool], reign: Coordinator) -> bool:
+    """R9: authority that comes back begins with hearing the others."""
+    return False
+
+
+@replaces(Machine, "on_peer")
+def goodbye_undone_by_a_late_word(on_peer: Callable[..., None], machine: Machine, sender: str, envelope: Any, message: Any) -> None:
+    """R6: who left politely does not count; what its process still says after its goodbye does not undo that."""
+    on_peer(machine, sender, envelope, message)
+    peer = machine.membership.peers.get(sender)
+    if peer is not None and not isinstance(message, Goodbye):
+        peer.left = False
+
+
+# -- merging --------------------
+
+
+@replaces(Replica, "_merge_overlap")
+def overlap_of_appends_not_merged(merge: Callable[..., list[int]], replica: Replica, *arguments: Any) -> list[int]:
+    """DESIGN 4: where a stretch overlaps with what is known, an entry that only one side has live was settled by the other."""
+    return []
+
+
+@replaces(Replication, "_pass_on")
+def stretch_without_live_entries_not_passed_on(pass_on: Callable[..., None], replication: Replication, name: bytes) -> None:
+    """I2: contexts are equal, too."""
+
+
+@replaces(Replication, "on_replicate")
+def settlement_by_an_own_append_not_told(on_replicate: Callable[..., bool], replication: Replication, sender: str, message: Any) -> bool:
+    """I2: what a peer's own append has settled here is told to that peer, as it does not know."""
+    replication._source = sender
+    try:
+        return on_replicate(replication, sender, message)
+    finally:
+        replication._source = ""
+
+
+@replaces(Replication, "_on_settled")
+def settlement_told_to_the_writer_only(on_settled: Callable[..., None], replication: Replication, journal: Any, *arguments: Any) -> None:
+    """I2: whoever holds an entry hears of its settlement, be it its writer or not."""
+    hidden = {
+        peer: stream
+        for peer, stream in replication.streams.items()
+        if not stream.is_copied_to(journal) and journal.owner != peer and replication.leading
+    }
+    cursors = {peer: stream.cursors.pop(journal.name, None) for peer, stream in hidden.items()}
+    on_settled(replication, journal, *arguments)
+    for peer, cursor in cursors.items():
+        if cursor is not None:
+            hidden[peer].cursors[journal.name] = cursor
+
+
+# -- what runs --------------------
+
+
+@replaces(Broker, "on_outcomes")
+def outcomes_of_unknown_ids_thrown_away(on_outcomes: Callable[..., None], broker: Broker, node: str, message: Outcomes) -> None:
+    """R16: an outcome whose message is on a disk that is away is kept, so that it is done when the message comes."""
+    for outcome in message.outcomes:
+        if outcome.kind == OutcomeKind.DONE and outcome.id not in broker.records:
+            outcome.kind = OutcomeKind.RETURNED
+    on_outcomes(broker, node, message)
+
+
+def _plant_untold_leases() -> AbstractContextManager[None]:
+    """DESIGN 5: deputies know what is running, so that a successor does not hand it out again."""
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        with patch.object(Replication, "note_leases", lambda *_: None), patch.object(Broker, "_leases", lambda _: {}):
+            yield
+
+    return plant()
+
+
+BUGS["soft_leases_not_told"] = _plant_untold_leases
+
+
+@replaces(Coordinator, "on_report")
+def leases_not_reported(on_report: Callable[..., None], reign: Coordinator, sender: str, report: Report) -> None:
+    """A successor that was no deputy learns from the reports what is running."""
+    report.leases = []
+    on_report(reign, sender, report)
+
+
+@replaces(Replication, "_on_settled")
+def leases_outlive_their_messages(on_settled: Callable[..., None], replication: Replication, *arguments: Any) -> None:
+    """I12: a deputy forgets a lease with its message."""
+    leases = dict(replication.soft_leases)
+    on_settled(replication, *arguments)
+    replication.soft_leases = leases
+
+
+@replaces(Broker, "_restore_leases")
+def offers_during_reconciliation_forgotten(restore: Callable[..., None], broker: Broker) -> None:
+    """R9: workers report what they hold; it counts although it was said before the reign had its records."""
+    for worker in broker.workers.values():
+        for id in worker.reported:
+            broker._replication.soft_leases.pop(id, None)
+        worker.reported = set()
+    restore(broker)
+
+
+@replaces(Coordinator, "on_broker_message")
+def end_of_a_worker_reordered_behind_its_return(on_message: Callable[..., None], reign: Coordinator, sender: str, message: Any) -> None:
+    """R24: while it reconciles the coordinator takes the end of a worker and its next offer in their order."""
+    if isinstance(message, WorkerGone) and reign._election.is_coordinator and not reign._broker.active:
+        reign._deferred.append((sender, message))
+    else:
+        on_message(reign, sender, message)
+
+
+@replaces(Machine, "_lost_its_stream")
+def no_second_report(lost: Callable[..., bool], machine: Machine) -> bool:
+    """R9: a follower whose report or its answer was lost on the way reports again."""
+    return False
+
+
+@replaces(Broker, "_tell_kept")
+def outcome_confirmed_by_a_past_reign(tell: Callable[..., None], broker: Broker, reign: int, *arguments: Any) -> None:
+    """R7: what waited for copies in one reign says nothing to a worker in the next."""
+    tell(broker, broker._reigns, *arguments)
+
+
+def _plant_crossing_offers() -> AbstractContextManager[None]:
+    """R9: a full offer and the delivery that crosses it make no second run."""
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        with patch.object(Replication, "awaits_welcome", False):
+            yield
+
+    return plant()
+
+
+BUGS["delivery_crosses_an_offer"] = _plant_crossing_offers

@@ -1,0 +1,293 @@
+"""Clients and workers on virtual time. A worker keeps its tasks in the same Holdings as a real one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesh.wire.entries import Message, Status
+from mesh.wire.messages import (
+    Attach,
+    Attached,
+    Confirm,
+    Deliver,
+    Leaving,
+    NewCoordinator,
+    Offer,
+    Outcome,
+    OutcomeKind,
+    Outcomes,
+    OutcomesKept,
+    Ping,
+    Refused,
+    Results,
+    Submit,
+    Watch,
+)
+from mesh.worker.holdings import Holdings
+from tests.simulation import invariants
+from tests.simulation.history import Delayed
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+TICK_S = 0.25
+BEAT_S = 0.5
+"""A program says this often that it is alive."""
+DEAF_S = 2.0
+"""A node that has said nothing for so long is given up."""
+SUBMIT_AGAIN_S = 3.0
+QUEUE = "q"
+TASK = "task"
+POISON = "poison"
+"""Tasks of this name kill the slot that runs them."""
+RUN_S = (0.001, 0.01, 0.05, 0.3, 1.5)
+BIG_BODY = b"\xab" * (1 << 20)
+
+
+class Program:
+    """A client or worker: attached to one node by a session, and to another when that one is gone."""
+
+    kind = "client"
+
+    def __init__(self, world: World, name: str, home: str) -> None:
+        self.world = world
+        self.name = name
+        self.home = home
+        self.node = ""
+        self.session = b""
+        self.sessions = 0
+        self.attached = False
+        self.alive = True
+        self.heard_at = 0.0
+        self.beat_at = 0.0
+        self.paused_until = 0.0
+        self._backlog: list[object] = []
+
+    def attach(self) -> None:
+        """Attach to the node on the own host when it runs, else to any that does."""
+        running = self.world.running_for(self.home)
+        if not running:
+            return
+        self.node = self.home if self.home in running else self.world.rng.choice(running)
+        self.sessions += 1
+        self.session = f"{self.name}/{self.sessions}".encode()
+        self.attached = False
+        self.heard_at = self.world.now
+        self.world.programs[self.session] = self
+        self.send(Attach(self.kind, self.name, 1))
+
+    def send(self, request: object) -> None:
+        """Send to the node that this program is attached to."""
+        self.beat_at = self.world.now
+        self.world.send_request(self.home, self.node, self.session, request)
+
+    def tick(self) -> None:
+        """Called every TICK_S of virtual time."""
+        now = self.world.now
+        if not self.alive or self.paused_until > now:
+            return
+        if not self.node or not self.world.is_up(self.node) or now - self.heard_at > DEAF_S:
+            self.attach()
+        elif self.attached and now - self.beat_at >= BEAT_S:
+            self.send(Ping())
+
+    def pause(self, seconds: float) -> None:
+        """SIGSTOP, then SIGCONT: what comes in waits."""
+        self.paused_until = max(self.paused_until, self.world.now + seconds)
+        self.world.after(seconds, self.resume)
+
+    def resume(self) -> None:
+        """Take what came in meanwhile; the node is not to blame for the silence."""
+        if self.paused_until > self.world.now:
+            return
+        backlog, self._backlog = self._backlog, []
+        self.heard_at = self.world.now
+        for reply in backlog:
+            self.receive(reply)
+
+    def receive(self, reply: object) -> None:
+        """A message from the node."""
+        if self.paused_until > self.world.now:
+            self._backlog.append(reply)
+            return
+        self.heard_at = self.world.now
+        if isinstance(reply, Attached):
+            self.attached = True
+            self.on_attached()
+        elif isinstance(reply, Refused | Leaving):
+            self.node = ""
+            self.attached = False
+        else:
+            self.on_reply(reply)
+
+    def on_attached(self) -> None:
+        """A session stands."""
+
+    def on_reply(self, reply: object) -> None:
+        """Any other message."""
+
+
+class Client(Program):
+    """Publishes, retries the same ids until confirmed, and waits for results."""
+
+    def __init__(self, world: World, name: str, home: str) -> None:
+        super().__init__(world, name, home)
+        self.unconfirmed: dict[int, tuple[list[Message], float]] = {}
+        self.waiting: dict[str, None] = {}
+        """Ids that are confirmed and have no result yet."""
+        self.number = 0
+        self.made = 0
+
+    def publish(self, count: int) -> None:
+        """Submit new messages."""
+        self._submit([self._new_message() for _ in range(count)])
+
+    def _new_message(self) -> Message:
+        self.made += 1
+        id = f"{self.name}-{self.made:05d}"
+        self.world.history.published.add(id)
+        draw = self.world.rng.random()
+        load = self.world.load
+        if draw < load.poison:
+            return Message(id, QUEUE, POISON, id.encode())
+        if draw > 1.0 - load.big:
+            return Message(id, QUEUE, TASK, BIG_BODY)
+        if draw > 1.0 - load.big - load.delayed:
+            countdown_s = self.world.rng.uniform(0.1, 4.0)
+            self.world.history.delayed[id] = Delayed(self.world.now, self.world.now + countdown_s)
+            eta_s = self.world.hosts[self.home].wall_s() + countdown_s
+            return Message(id, QUEUE, TASK, id.encode(), eta_ms=int(eta_s * 1000))
+        return Message(id, QUEUE, TASK, id.encode())
+
+    def _submit(self, messages: list[Message]) -> None:
+        self.number += 1
+        self.unconfirmed[self.number] = (messages, self.world.now)
+        if self.attached:
+            self.send(Submit(self.number, messages))
+            for message in messages:
+                if message.eta_ms and self.node != self.home:
+                    self.world.history.delayed[message.id].local = False
+
+    def tick(self) -> None:
+        super().tick()
+        self._submit_again(self.world.now - SUBMIT_AGAIN_S)
+
+    def _submit_again(self, before: float) -> None:
+        for number, (messages, since) in list(self.unconfirmed.items()):
+            if since <= before:
+                del self.unconfirmed[number]
+                self._submit(messages)
+
+    def on_attached(self) -> None:
+        self._submit_again(self.world.now)
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.waiting:
+            self.send(Watch(list(self.waiting)))
+
+    def on_reply(self, reply: object) -> None:
+        history = self.world.history
+        if isinstance(reply, Confirm):
+            messages, _ = self.unconfirmed.pop(reply.number, ([], 0.0))
+            for message in messages:
+                history.confirmed[message.id] = max(history.confirmed.get(message.id, 0), reply.copies)
+                if message.id not in history.results:
+                    self.waiting[message.id] = None
+        elif isinstance(reply, Results):
+            for result in reply.results:
+                history.results.add(result.id)
+                self.waiting.pop(result.id, None)
+        elif isinstance(reply, NewCoordinator):
+            self._watch()
+
+
+class Worker(Program):
+    """Runs tasks of random length in its slots; keeps outcomes until they are safe."""
+
+    kind = "worker"
+
+    def __init__(self, world: World, name: str, home: str, slots: int = 2) -> None:
+        super().__init__(world, name, home)
+        self.slots = slots
+        self.id = f"w-{name}"
+        self.lives = 0
+        self.holdings = Holdings()
+        self.running: set[str] = set()
+        self._greeted = False
+
+    def crash(self) -> None:
+        """The process is killed, its tasks with it."""
+        self.alive = False
+        self.lives += 1
+        self.holdings, self.running = Holdings(), set()
+        self.node = ""
+        self.attached = False
+        self._backlog = []
+        self.paused_until = 0.0
+
+    def restart(self) -> None:
+        """A new worker process."""
+        if not self.alive:
+            self.alive = True
+            self.id = f"w-{self.name}.{self.lives}"
+
+    def tick(self) -> None:
+        super().tick()
+        if self.alive and self.paused_until <= self.world.now and self.holdings.ready and self.world.rng.random() < 0.3:
+            self.holdings.give_back_ready()  # every slot is busy
+            self._tell()
+
+    def on_attached(self) -> None:
+        self._greeted = False
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self.attached:
+            return
+        if not self._greeted:
+            self._greeted = True
+            self.send(
+                Offer(self.id, self.name, [QUEUE], [TASK, POISON], self.slots, self.slots + 2, self.holdings.active(), 1, self.sessions)
+            )
+            self.holdings.say_all_again()
+        if self.holdings.leaving:
+            leaving, self.holdings.leaving = self.holdings.leaving, []
+            self.send(Outcomes(self.id, self.slots + 2, leaving))
+
+    def on_reply(self, reply: object) -> None:
+        if isinstance(reply, NewCoordinator):
+            self._greeted = False
+        elif isinstance(reply, Deliver):
+            self.holdings.accept(reply.deliveries)
+            self._run_what_fits()
+        elif isinstance(reply, OutcomesKept):
+            before = dict(self.holdings.outbox)
+            self.holdings.kept(reply.ids, reply.kinds)
+            forgotten = [outcome for id, outcome in before.items() if id not in self.holdings.outbox]
+            invariants.r7_what_a_worker_forgets_is_kept(self.world, forgotten)
+        self._tell()
+
+    def _run_what_fits(self) -> None:
+        while self.holdings.ready and len(self.running) < self.slots:
+            delivery = self.holdings.ready.popleft()
+            self.running.add(delivery.id)
+            self.world.history.start(delivery.id, self.world.now, self.id)
+            if delivery.task == POISON:
+                self.world.after(0.01, self._end, Outcome(delivery.id, OutcomeKind.LOST, Status.PENDING), self.lives)
+            else:
+                run_s = self.world.rng.choice(RUN_S)
+                self.world.after(run_s, self._end, Outcome(delivery.id, body=b"r"), self.lives)
+
+    def _end(self, outcome: Outcome, life: int) -> None:
+        if life != self.lives:
+            return
+        if self.paused_until > self.world.now:
+            self.world.after(self.paused_until - self.world.now, self._end, outcome, life)
+            return
+        self.running.discard(outcome.id)
+        if outcome.kind == OutcomeKind.DONE:
+            self.world.history.finished[outcome.id] = self.world.history.finished.get(outcome.id, 0) + 1
+        self.holdings.settle(outcome)
+        self._run_what_fits()
+        self._tell()
