@@ -70,7 +70,7 @@ class Coordinator:
         self._asked_at.clear()
         self._deferred.clear()
         self._dispatcher.reset()
-        self._without_authority_since, self._regained_at = None, float("-inf")
+        self._without_authority_since, self._regained_at = None, self.now
         self._edge.coordinator_changed()
         for id in sorted(self._awaited):  # a set's order differs between processes, and a run must follow from its seed
             self.ask(id)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from functools import partial
 
 from mesh.config import Settings
 from mesh.core.broker.dead_letters import DeadLetters
+from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.queues import Queue, Record
 from mesh.core.broker.results import Results
 from mesh.core.broker.workers import WorkerState
@@ -63,7 +63,7 @@ class Broker:
         self.finished = 0
         self._order = 0
         self._pushes: dict[str, list[Result]] = {}
-        self._delayed: list[tuple[int, int, Record]] = []
+        self._delayed = Delayed(membership)
         self._original_order: int | None = None
         self._now = 0.0
         self._reigns = 0
@@ -131,7 +131,7 @@ class Broker:
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, {}
         self.results = self._new_results()
         self.dead_letters = DeadLetters()
-        self._delayed = []
+        self._delayed.clear()
 
     def _leases(self) -> dict[str, tuple[str, str]]:
         return {id: (worker.id, worker.node) for worker in self.workers.values() for id in worker.leases}
@@ -168,11 +168,10 @@ class Broker:
         queue = self.queues.get(message.queue)
         if queue is None:
             queue = self.queues[message.queue] = Queue(message.queue)
-        eta_ms = self._eta_ms(message, journal)
-        if eta_ms > self.wall_ms:
+        if self._delayed.eta_ms(message, journal) > self.wall_ms:
             record.state = RecordState.DELAYED
             queue.delayed += 1
-            heapq.heappush(self._delayed, (eta_ms, self._order, record))
+            self._delayed.add(record)
         elif self._original_order is not None:
             record.order = self._original_order
             queue.push_back(record)
@@ -181,10 +180,6 @@ class Broker:
         if id in self._replication.soft_leases:
             self._restore_lease(record)
         self.dirty = True
-
-    def _eta_ms(self, message: Message, journal: Journal) -> int:
-        """By this machine's clock: the instant was named by that of the machine that accepted it (R23)."""
-        return message.eta_ms - self._membership.skew_ms(journal.owner) if message.eta_ms else 0
 
     def _supersede(self, known: Record, journal: Journal, sequence: int, message: Message) -> None:
         """Of two entries for one id the higher stands, on every side of a split: so a merge can never settle both."""
@@ -284,7 +279,7 @@ class Broker:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = (worker.name or worker.id) if worker is not None else record.worker
         attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
-        again = self._again(message, (*message.history, attempt), self._eta_ms(message, record.journal))
+        again = self._again(message, (*message.history, attempt), self._delayed.eta_ms(message, record.journal))
         limit = message.max_deliveries or self._policies.for_queue(message.queue, "max_deliveries")
         if again.attempts >= limit:
             text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
@@ -473,14 +468,12 @@ class Broker:
     def tick(self, now: float) -> None:
         """What is due becomes ready; leases of workers that did not come back are void; old results go."""
         self._now = now
-        while self._delayed and self._delayed[0][0] <= self.wall_ms:
-            _, _, record = heapq.heappop(self._delayed)
-            if record.state is RecordState.DELAYED:
-                record.move(RecordEvent.DUE)
-                queue = self.queues[record.message.queue]
-                queue.delayed -= 1
-                queue.push(record)
-                self.dirty = True
+        for record in self._delayed.take_due(self.wall_ms):
+            record.move(RecordEvent.DUE)
+            queue = self.queues[record.message.queue]
+            queue.delayed -= 1
+            queue.push(record)
+            self.dirty = True
         for worker in [worker for worker in self.workers.values() if worker.orphaned_at is not None]:
             assert worker.orphaned_at is not None
             reachable = self._membership.is_reachable(worker.node)

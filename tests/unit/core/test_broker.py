@@ -308,6 +308,37 @@ def test_r23_a_retried_delivery_keeps_its_instant() -> None:
     assert 4.9 <= party.cluster.until(lambda: party.worker.held, 6.0) <= 5.1
 
 
+def test_r23_a_clock_that_is_set_does_not_move_what_waits_already() -> None:
+    """The instant belongs to the clock that named it, and how far that one is from the coordinator's is asked with each heartbeat."""
+    cluster = Cluster("a")
+    cluster.start("b")
+    cluster.until(cluster.agreed)
+    worker, client = cluster.worker("a"), cluster.client("b")
+    client.submit("t1", eta_ms=int((WALL_S + cluster.now + 4) * 1000))
+    cluster.nodes["a"].skew_s = -3600
+    assert 3.9 <= cluster.until(lambda: worker.held, 6.0) <= 4.1
+
+
+def test_r23_a_coordinator_learns_later_how_far_the_clock_is_off_that_named_an_instant() -> None:
+    cluster = Cluster("a")
+    cluster.start("b")
+    cluster.until(cluster.agreed)
+    cluster.nodes["b"].skew_s = 3600
+    cluster.run(0.5)
+    due_at = cluster.now + 6
+    cluster.client("b").submit("t1", eta_ms=int((WALL_S + 3600 + due_at) * 1000))
+    cluster.run(0.5)
+    cluster.crash("a")
+    cluster.crash("b")
+    cluster.start("a")
+    cluster.until(cluster.agreed)
+    cluster.start("b")
+    cluster.until(cluster.agreed)
+    worker = cluster.worker("a")
+    cluster.until(lambda: worker.held, 8.0)
+    assert -0.1 <= cluster.now - due_at <= 0.1
+
+
 def test_what_is_due_at_one_instant_comes_in_order() -> None:
     party = Party(slots=5)
     eta_ms = int((WALL_S + party.cluster.now + 1) * 1000)

@@ -174,6 +174,26 @@ def test_r10_a_cut_that_heals_in_time_runs_nothing_twice() -> None:
     assert (len(here.deliveries), len(there.deliveries)) == (1, 1)
 
 
+def test_r9_a_coordinator_that_heard_nobody_when_it_began_asks_those_it_hears_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both lead for a moment. That the other one can be heard again is authority, but says nothing about what it has handed out."""
+    cluster = settled("ab")
+    here, there, late = cluster.worker("a"), cluster.worker("b"), cluster.worker("b")
+    monkeypatch.setattr(late, "receive", late.inbox.append)
+    cluster.cut("a", "b", one_way=True)
+    cluster.client("b").submit("t1")
+    assert here.held
+    cluster.until(lambda: cluster["b"].election.role is Role.RECONCILING)
+    cluster.heal()
+    cluster.hold("b", "a")  # so that it does not answer yet
+    cluster.until(lambda: cluster["b"].membership.is_reachable("a"))
+    monkeypatch.undo()
+    late.report()
+    cluster.calm()
+    cluster.release("b", "a")
+    cluster.run(5)
+    assert [len(worker.deliveries) for worker in (here, there, late)] == [1, 0, 0]
+
+
 def test_r10_the_old_coordinator_stops_before_a_new_one_starts() -> None:
     """At no instant do both sides of a split dispatch, until patience has run out on one."""
     cluster = settled()
