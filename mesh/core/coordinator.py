@@ -13,7 +13,7 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.edge.sessions import Edge
 from mesh.core.states import Role
 from mesh.core.turn import Turn
-from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Report, Watch, WorkerGone
+from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Reign, Report, Watch, WorkerGone
 
 NOTICE_INTERVAL_S = 1.0
 ASK_INTERVAL_S = 0.5
@@ -81,11 +81,17 @@ class Coordinator:
         self._broker.end()
         self._replication.leading = False
 
+    def renew(self) -> None:
+        """The reign goes on in a higher term: streams of the last one are void, so every member reports anew."""
+        self._awaited = {peer.id for peer in self._membership.reachable()}
+        for id in sorted(self._awaited):
+            self.ask(id)
+
     def ask(self, peer_id: str) -> None:
         """Ask a member to report; its workers get nothing until their full offers have come."""
         self._asked_at[peer_id] = self.now
         self._broker.hold_back(peer_id)
-        self._replication.reign_to(peer_id, self._election.term)
+        self._replication.reign_to(peer_id, Reign(self._election.term, *self._election.standing()))
 
     def forget(self, peer_id: str) -> None:
         """A member is no longer reachable."""

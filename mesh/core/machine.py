@@ -80,6 +80,7 @@ class Machine:
             on_elected=lambda: self.reign.begin(),
             on_yield=lambda: self.reign.end(),
             on_follow=self._follow,
+            on_renewed=lambda: self.reign.renew(),
             is_complete=self.replication.is_complete,
         )
         self.election.restore(restored.term, restored.voted_for)
@@ -349,6 +350,7 @@ class Machine:
     def _send_heartbeat(self, peer: Peer) -> None:
         hears = not peer.refused and peer.heard_within(self.now, self.settings.heartbeat_timeout_s)
         election = self.election
+        followers, elected_in = election.standing()
         self.turn.to_peer(
             peer.id,
             Heartbeat(
@@ -363,6 +365,8 @@ class Machine:
                 asleep=election.reluctant(),
                 authority=election.role == Role.REIGNING,
                 echo_ms=election.echo_ms(peer),
+                followers=followers,
+                elected_in=elected_in,
             ),
         )
         peer.channel.ask_again()
@@ -395,6 +399,7 @@ class Machine:
             self.replication.forget_peer(id)
             self.broker.node_lost(id, self.now)
             self.reign.forget(id)
+            self.membership.peers[id].beat = None  # whom it follows when it is back is for it to say
         self._reachable_before = reachable
 
     def _channel_broke(self, peer_id: str) -> None:
@@ -415,7 +420,7 @@ class Machine:
             if not self.replication.awaits_welcome or self.now - self._reported_at >= REPORT_INTERVAL_S:
                 self._follow()
         else:
-            self.election.on_claim(sender, message.term)
+            self.election.on_claim(sender, message.term, message.followers, message.elected_in)
 
     def _lost_its_stream(self) -> bool:
         """Whether the coordinator is there and this node's stream to it is not: a report or its answer was lost on the way."""

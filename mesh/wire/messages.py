@@ -75,6 +75,10 @@ class Heartbeat(msgspec.Struct, array_like=True, tag=1, gc=False):
     echo_ms: int = -1
     """``up_ms`` of the receiver's heartbeat that the sender heard last, while it follows the receiver; -1 otherwise. The receiver's lease
     to dispatch with partition="strict" runs from there."""
+    followers: int = 0
+    """Nodes that follow ``coordinator``, itself included, as the sender knows: of two coordinators the one with more stays."""
+    elected_in: int = 0
+    """The term in which the coordinator was elected, below ``term`` when it has gone on in higher ones: of equals the lower one stays."""
 
 
 class Goodbye(msgspec.Struct, array_like=True, tag=2):
@@ -105,6 +109,10 @@ class Reign(msgspec.Struct, array_like=True, tag=7):
     """The sender coordinates in this term; the receiver shall report."""
 
     term: int
+    followers: int = 0
+    """As in Heartbeat."""
+    elected_in: int = 0
+    """As in Heartbeat."""
 
 
 class Report(msgspec.Struct, array_like=True, tag=8):

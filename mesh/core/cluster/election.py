@@ -37,6 +37,7 @@ class Election:
         on_elected: Callable[[], None],
         on_yield: Callable[[], None],
         on_follow: Callable[[], None],
+        on_renewed: Callable[[], None],
         is_complete: Callable[[], bool],
     ) -> None:
         self._me = me
@@ -46,6 +47,7 @@ class Election:
         self._on_elected = on_elected
         self._on_yield = on_yield
         self._on_follow = on_follow
+        self._on_renewed = on_renewed
         self._is_complete = is_complete
         self.role = Role.FOLLOWER
         self.term = 0
@@ -62,6 +64,11 @@ class Election:
         self._votes: set[str] = set()
         self._round_began_at = 0.0
         self._leaderless_since: float | None = None
+        self._renewal: tuple[int, int] | None = None
+        """(term, mark): the term that this reign goes on in once it is on the disk."""
+        self._elected_in = 0
+        self._deserted_since: float | None = None
+        """As the coordinator: since when reachable nodes have followed a better one that is not heard here."""
         self._echoed_at = 0.0
         self._promised_until = 0.0
         """A promise to an earlier coordinator: until then this node gives no other one a lease (partition="strict")."""
@@ -84,6 +91,25 @@ class Election:
     def hears_coordinator(self) -> bool:
         """Whether this node is, or is alive both ways with, the coordinator that it follows."""
         return self.is_coordinator or (self.coordinator != "" and self._membership.is_reachable(self.coordinator))
+
+    def standing(self) -> tuple[int, int]:
+        """What speaks for the coordinator that this node is or follows: (nodes that follow it, term it was elected in), as known here."""
+        if self.is_coordinator:
+            return 1 + sum(self._follows_me(peer) for peer in self._membership.reachable()), self._elected_in
+        peer = self._membership.peers.get(self.coordinator)
+        if peer is None or peer.beat is None or not self.hears_coordinator():
+            return 0, 0
+        return peer.beat.followers, peer.beat.elected_in
+
+    def _follows_me(self, peer: Peer) -> bool:
+        return peer.beat is not None and (peer.beat.coordinator == self._me.id or (not peer.beat.coordinator and peer.id in self._votes))
+
+    def _outranked_by(self, coordinator: str, followers: int, elected_in: int) -> bool:
+        """Of two coordinators the one with more followers stays, so that a node that was away alone does not end the reign of the others;
+        of equals the one that was elected in the lower term, as its reign is the older one.
+        """
+        mine = self.standing()
+        return (followers, -elected_in, coordinator) > (mine[0], -mine[1], self.coordinator)
 
     def echo_ms(self, peer: Peer) -> int:
         """What to echo to a peer: its last heartbeat's time when it is the coordinator that this node follows, and no promise stands."""
@@ -129,6 +155,9 @@ class Election:
                     self.coordinator = ""
             if self._may_stand():
                 self._stand()
+        else:
+            self._renew_when_durable()
+            self._give_way_when_deserted()
 
     def woke_up(self, gap_s: float) -> None:
         """The process was not running for a while: step down, say so, and prove oneself anew (R12, R14)."""
@@ -136,9 +165,18 @@ class Election:
         if len(self._membership.admitted()) > 1 and self.role != Role.FOLLOWER:
             self.yield_()
         if gap_s > self._settings.heartbeat_timeout_s:
-            if self._asleep_until and self.now - self._asleep_until < self._sleep_penalty_s:
-                self._sleep_penalty_s = min(2 * self._sleep_penalty_s, SLEEP_PENALTY_MAX_S)
+            self._sleep_penalty_s = self._next_penalty_s()
             self._asleep_until = self.now + self._sleep_penalty_s
+
+    def _next_penalty_s(self) -> float:
+        """Twice the last one after less time awake than that, otherwise half of it for each such time (as BGP damps flaps, RFC 2439)."""
+        last_s = self._sleep_penalty_s
+        if not self._asleep_until:
+            return last_s
+        times_awake = int((self.now - self._asleep_until) // last_s)
+        if times_awake < 1:
+            return min(2 * last_s, SLEEP_PENALTY_MAX_S)
+        return float(max(last_s / 2 ** min(times_awake, 10), SLEEP_PENALTY_S))
 
     # -- rounds --------------------
 
@@ -188,6 +226,7 @@ class Election:
         if self._has_majority_of_reachable():
             self._move(RoleEvent.VOTES_WON)
             self._change_to(self._me.id)
+            self._elected_in = self.term
             self._leaderless_since = None
             self._on_elected()
 
@@ -251,20 +290,24 @@ class Election:
     def on_heartbeat(self, sender: str, beat: Heartbeat) -> None:
         """Learn of coordinators and terms from a peer that hears us."""
         if beat.coordinator == sender:
-            self.on_claim(sender, beat.term)
+            self.on_claim(sender, beat.term, beat.followers, beat.elected_in)
         elif sender == self.coordinator:
             self.coordinator = ""  # it stepped down and says so (R12)
         elif beat.term > self.term:
-            if self.is_coordinator:
-                self.yield_()  # that peer can't follow a lower term; stand again with a higher one
-            self._set_term(beat.term, "")
+            if not self.is_coordinator:
+                self._set_term(beat.term, "")
+            elif not beat.coordinator or not self._outranked_by(beat.coordinator, beat.followers, beat.elected_in):
+                self._renew(beat.term)  # that peer can't follow a lower term
 
-    def on_claim(self, sender: str, term: int) -> bool:
-        """The sender says that it coordinates in this term. True when this node (now) follows it."""
+    def on_claim(self, sender: str, term: int, followers: int, elected_in: int) -> bool:
+        """The sender says that it coordinates in this term, and what speaks for it. True when this node (now) follows it."""
         if sender == self.coordinator and term == self.term and not self.is_coordinator:
             return True
-        if (term, sender) < (self.term, self.coordinator):
-            return False  # the lower one steps down when it hears us
+        outranked = sender == self.coordinator or not self.hears_coordinator() or self._outranked_by(sender, followers, elected_in)
+        if term < self.term or not outranked:
+            if self.is_coordinator and not outranked and term > self.term:
+                self._renew(term)  # so that it can follow: it gives way when it hears us
+            return False
         if self.role != Role.FOLLOWER:
             self.yield_()
         if term > self.term:
@@ -282,9 +325,45 @@ class Election:
             self._move(RoleEvent.PRE_VOTES_WON)
             self._call_election(handover=True)
 
+    # -- a reign goes on, or gives way --------------------
+
+    def _renew(self, above: int) -> None:
+        """Go on in a term above this one: others are in it, who can't follow a lower one, and whose reign is not the better one."""
+        if self._renewal is None or self._renewal[0] <= above:
+            self._renewal = (above + 1, self._turn.mark)
+            self._turn.vote(above + 1, self._me.id)
+
+    def _renew_when_durable(self) -> None:
+        """R9: a term is told only when it is on the disk."""
+        if self._renewal is not None and self._turn.durable_mark >= self._renewal[1]:
+            (self.term, _), self.voted_for, self._renewal = self._renewal, self._me.id, None
+            self._on_renewed()
+
+    def _give_way_when_deserted(self) -> None:
+        """Nodes that are reachable go on following a better coordinator that is not heard here: two would hand out with the same majority.
+
+        Only after a while, as they may not have noticed yet that theirs is gone.
+        """
+        rivals = [peer.beat for peer in self._membership.reachable() if peer.beat is not None]
+        deserted = any(
+            beat.coordinator not in ("", self._me.id)
+            and not self._membership.is_heard(beat.coordinator)
+            and self._outranked_by(beat.coordinator, beat.followers, beat.elected_in)
+            for beat in rivals
+        )
+        if not deserted:
+            self._deserted_since = None
+        elif self._deserted_since is None:
+            self._deserted_since = self.now
+        elif self.now - self._deserted_since > self._settings.heartbeat_timeout_s:
+            self.yield_()
+
     def yield_(self) -> None:
         """Step down to follower; votes of a round under way are dropped."""
         was_coordinator = self.is_coordinator
+        if self._renewal is not None:
+            self.term, self.voted_for, self._renewal = self._renewal[0], self._me.id, None
+        self._deserted_since = None
         self._move(RoleEvent.YIELD)
         self._votes = set()
         if was_coordinator:

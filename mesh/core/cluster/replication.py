@@ -384,7 +384,7 @@ class Replication:
                 count += len(journal.live)
         return count
 
-    def reign_to(self, peer: str, term: int) -> None:
+    def reign_to(self, peer: str, reign: Reign) -> None:
         """Ask a peer to report to this coordinator."""
         self.forget_peer(peer)
-        self._turn.to_peer_after_commit(peer, Reign(term))
+        self._turn.to_peer_after_commit(peer, reign)

@@ -167,6 +167,88 @@ def test_equal_terms_are_decided_by_id() -> None:
     assert cluster.coordinator == "b"
 
 
+# -- a reign goes on --------------------
+
+
+def test_r14_a_laptop_that_was_away_alone_does_not_end_the_reign_of_the_others() -> None:
+    cluster = settled()
+    for _ in range(3):
+        cluster.split("ab", "c")
+        cluster.run(2)
+        assert cluster["c"].election.is_coordinator
+        cluster.heal()
+        cluster.until(cluster.agreed)
+        assert (cluster.coordinator, cluster["a"].election.role) == ("a", Role.REIGNING)
+        assert cluster["a"].election.term == cluster["c"].election.term > cluster["c"].election._elected_in
+
+
+def test_r14_of_two_that_were_apart_the_one_that_reigned_before_goes_on() -> None:
+    cluster = settled("ab")
+    for _ in range(3):
+        cluster.split("a", "b")
+        cluster.run(2)
+        cluster.heal()
+        cluster.until(cluster.agreed)
+        assert cluster.coordinator == "a"
+
+
+def test_r11_of_two_parts_that_meet_the_larger_ones_coordinator_stays() -> None:
+    cluster = settled("abcde")
+    cluster.split("ab", "cde")
+    cluster.run(3)
+    cluster.heal()
+    cluster.until(cluster.agreed)
+    assert cluster.coordinator in "cde"
+
+
+def test_a_reign_that_goes_on_in_a_higher_term_repeats_nothing() -> None:
+    cluster = settled()
+    client, worker = cluster.client("b"), cluster.worker("b", slots=2)
+    client.submit("t1", "t2")
+    cluster.until(lambda: len(worker.held) == 2)
+    cluster.split("ab", "c")
+    cluster.run(2)
+    away = cluster.client("c")
+    away.submit("t3")
+    cluster.heal()
+    cluster.until(cluster.agreed)
+    cluster.run(1)
+    for id in sorted(worker.held):
+        worker.finish(id)
+    cluster.until(lambda: "t3" in worker.held)
+    worker.finish("t3")
+    cluster.until(lambda: set(client.results()) == {"t1", "t2"} and set(away.results()) == {"t3"})
+    assert cluster["a"].broker.redelivered == 0
+
+
+def test_r9_a_reign_tells_its_next_term_only_when_it_is_on_the_disk() -> None:
+    cluster = settled()
+    cluster.split("ab", "c")
+    cluster.run(2)
+    cluster.stall_disk("a")
+    cluster.heal()
+    cluster.run(0.5)
+    assert cluster["a"].election.term == 1
+    assert not [beat for beat in cluster.messages(Heartbeat, "a") if beat.term > 1]
+    cluster.resume_disk("a")
+    cluster.until(cluster.agreed)
+    assert cluster.coordinator == "a"
+    assert cluster.nodes["a"].disk.term == cluster["c"].election.term
+
+
+def test_r10_a_coordinator_that_nobody_follows_gives_way_to_one_that_it_does_not_hear() -> None:
+    cluster = settled()
+    cluster.split("ab", "c")
+    cluster.run(2)
+    cluster.cuts -= {("b", "c"), ("c", "b")}
+    cluster.run(1.5)
+    assert not cluster["c"].election.is_coordinator, "it reaches a majority, but so does a, whom that majority follows"
+    assert cluster["a"].election.role is Role.REIGNING
+    cluster.heal()
+    cluster.until(cluster.agreed)
+    assert cluster.coordinator == "a"
+
+
 # -- stalls and sleep --------------------
 
 
@@ -241,6 +323,21 @@ def test_r14_the_time_doubles_with_each_flap_up_to_an_hour() -> None:
         election.woke_up(2.0)
         spans.append(election._asleep_until - election.now)
     assert spans == [min(SLEEP_PENALTY_S * 2**n, SLEEP_PENALTY_MAX_S) for n in range(9)]
+
+
+def test_r14_the_time_decays_while_the_node_stays_awake() -> None:
+    cluster = settled("ab")
+    election, membership = cluster["b"].election, cluster["b"].membership
+
+    def sleeps() -> float:
+        election.woke_up(2.0)
+        return election._asleep_until - membership.now
+
+    assert [sleeps() for _ in range(4)] == [60.0, 120.0, 240.0, 480.0]
+    membership.now = election._asleep_until + 500.0
+    assert sleeps() == 240.0, "awake for once the last time: half of it"
+    membership.now = election._asleep_until + 100_000.0
+    assert sleeps() == SLEEP_PENALTY_S
 
 
 def test_r14_a_stall_within_the_heartbeat_timeout_is_no_sleep() -> None:
