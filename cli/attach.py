@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
-from mesh.cli.options import Options
 
 from mesh.client.client import Client
 from mesh.client.find import NodeFinder
+from mesh.client.options import Options
 from mesh.errors import NoCoordinator
 
 ANSWER_TIMEOUT_S = 5.0

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from mesh.cli.admission import Start, begin, check_same_secret, check_seeds_have_secret
 from mesh.cli.lookout import Knocker, Visit, browse, own_addresses, strangers
-from mesh.cli.options import Options
 from mesh.cli.surroundings import Surroundings
 from mesh.discovery import local
 from mesh.discovery.interfaces import multicast_addresses
@@ -21,6 +20,7 @@ from mesh.discovery.local import Rendezvous
 from mesh.discovery.remembered import Remembered
 
 from mesh import ids
+from mesh.client.options import Options
 from mesh.core.effects import Gap, Identity
 from mesh.errors import UsageError
 from mesh.node import Node

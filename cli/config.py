@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import click
 from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
-from mesh.cli.options import Options
 
+from mesh.client.options import Options
 from mesh.config import mesh_wide, unit
 from mesh.errors import UsageError
 

@@ -12,11 +12,11 @@ from mesh.cli.attach import attached, mesh_option
 from mesh.cli.findings import Finding, Verdict, fail, ok, warn
 from mesh.cli.identity import examine as examine_identity
 from mesh.cli.lookout import browse
-from mesh.cli.options import Options
 from mesh.discovery import local
 from mesh.discovery.interfaces import host_port, is_loopback
 from mesh.discovery.local import Rendezvous
 
+from mesh.client.options import Options
 from mesh.errors import MeshError, NotFound
 from mesh.storage.home import SECRET, Home
 from mesh.transport.curve import FleetSecret

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
-from mesh.cli.options import Options
+
+from mesh.client.options import Options
 
 
 @click.command(epilog=output.example("mesh forget laptop", "mesh forget laptop --json"))

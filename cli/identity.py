@@ -8,9 +8,9 @@ import click
 from mesh.cli import output
 from mesh.cli.attach import mesh_option
 from mesh.cli.compose import running
-from mesh.cli.options import Options
 
 from mesh import ids
+from mesh.client.options import Options
 from mesh.errors import MeshError, NotFound, StateRefused
 from mesh.storage.home import NODE_KEY, Home
 from mesh.storage.seal import SEAL, Seal

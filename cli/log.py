@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from mesh.cli.options import LOG_LEVELS
 
+from mesh.client.options import LOG_LEVELS
 from mesh.errors import UsageError
 
 

@@ -16,10 +16,10 @@ from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
 from mesh.cli.compose import LocalNode, Wishes, given_secret, running
 from mesh.cli.log import log_options, start_logging
-from mesh.cli.options import Options
 from mesh.discovery.interfaces import host_port
 from mesh.discovery.local import Rendezvous, process_marker
 
+from mesh.client.options import Options
 from mesh.errors import MeshError, NotFound
 from mesh.storage.home import Home
 

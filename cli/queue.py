@@ -9,9 +9,9 @@ import click
 from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
 from mesh.cli.config import SettingsCommand, change
-from mesh.cli.options import Options
 from mesh.cli.status import QUEUES
 
+from mesh.client.options import Options
 from mesh.core.cluster.policies import QUEUE_SETTINGS
 from mesh.errors import UsageError
 

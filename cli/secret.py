@@ -7,8 +7,8 @@ import sys
 import click
 from mesh.cli import output
 from mesh.cli.attach import mesh_option
-from mesh.cli.options import Options
 
+from mesh.client.options import Options
 from mesh.errors import NotFound
 from mesh.storage.home import SECRET
 

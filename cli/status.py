@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from mesh.cli import output
 from mesh.cli.attach import Questions, attached, mesh_option
-from mesh.cli.options import Options
+
+from mesh.client.options import Options
 
 if TYPE_CHECKING:
     from rich.console import Group

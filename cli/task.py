@@ -8,9 +8,9 @@ from typing import Any
 import click
 from mesh.cli import output
 from mesh.cli.attach import mesh_option
-from mesh.cli.options import Options
 
 from mesh.app import Mesh
+from mesh.client.options import Options
 from mesh.errors import MeshError, NotFound, ResultTimeout, UnknownTask, UsageError
 from mesh.result import AsyncResult
 from mesh.task import Task

@@ -10,10 +10,10 @@ import click
 from mesh.cli import output
 from mesh.cli.attach import mesh_option
 from mesh.cli.log import log_options, start_logging
-from mesh.cli.options import Options
 
 from mesh.client.find import NodeFinder
 from mesh.client.link import Link
+from mesh.client.options import Options
 from mesh.errors import AppNotFound
 from mesh.worker.parent import Worker, WorkerInfo, WorkerSpec
 

@@ -43,7 +43,8 @@ def walk(command: click.Command, context: click.Context) -> Iterator[tuple[str, 
 def page() -> str:
     """The whole page."""
     from mesh.cli.main import cli
-    from mesh.cli.options import KEYS
+
+    from mesh.client.options import KEYS
 
     rows = "".join(f"| `{key.variable}` | `{name}` | {_default(key.default)} |\n" for name, key in KEYS.items())
     parts = [HEAD + rows + OTHER_VARIABLES]

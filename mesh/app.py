@@ -17,6 +17,7 @@ from mesh.client.client import Client, release, shared_client
 from mesh.client.failures import type_name
 from mesh.client.find import NodeFinder
 from mesh.client.link import Nodes
+from mesh.client.options import Options
 from mesh.config import Settings
 from mesh.embedded import Embedded
 from mesh.errors import BodyTooLarge, NotEnoughCopies, PublishError, UnknownTask, UsageError
@@ -48,8 +49,9 @@ class TaskDecorator(Protocol):
 class Mesh:
     """An application: a name, its tasks, and one connection per process, made at the first need and safe to use from any thread.
 
-    ``mesh`` names the mesh to use (default: ``MESH_NAME``, else ``default``); ``home`` is the state directory (``MESH_HOME``, else
-    the platform's); ``seeds`` are addresses ``host:port`` to look for nodes at, beside ``MESH_SEEDS``.
+    ``mesh`` names the mesh to use (default: ``MESH_NAME``, else the file's, else ``default``); ``home`` is the state directory
+    (``MESH_HOME``, else the platform's); ``seeds`` are addresses ``host:port`` to look for nodes at, beside ``MESH_SEEDS`` (else the
+    file's). The file is ``config.toml`` in the state directory, read at the first need.
     ``embedded=True`` runs a private node and a worker for this application's tasks in this process, in memory, or in the
     directory ``home`` when it is given; nothing of it is visible to others.
     """
@@ -69,7 +71,7 @@ class Mesh:
 
         Afterwards a publish raises PublishUnknown, MeshBusy or, with ``durability`` ``safe``, NotEnoughCopies.
         """
-        self._mesh = _short_text(mesh or os.environ.get("MESH_NAME") or "default", "the mesh's name")
+        self._mesh = None if mesh is None else _short_text(mesh, "the mesh's name")
         self._home = None if home is None else Path(home).expanduser()
         self._seeds = tuple(seeds or ())
         self._tasks: dict[str, Task[..., Any]] = {}
@@ -80,6 +82,7 @@ class Mesh:
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._client_key: tuple[object, ...] = ()
+        self._body_limit = 0
 
     # -- tasks --------------------
 
@@ -238,7 +241,7 @@ class Mesh:
     def _max_body_bytes(self) -> int:
         """The limit below which nobody needs to be asked."""
         attached = self.client.attached
-        return attached.max_body_bytes if attached is not None else Settings.load().max_body_bytes
+        return attached.max_body_bytes if attached is not None else self._body_limit
 
     def _check_size(self, task: str, size: int) -> None:
         limit = self.client.greeting(time.monotonic() + self.publish_timeout).max_body_bytes
@@ -259,13 +262,16 @@ class Mesh:
             return self._client
 
     def _connect(self) -> Client:
-        settings = Settings.load()
         finder: Nodes
         if self._embedded is not None:
+            settings = Settings.load()
             finder, self._client_key = self._embedded.start(), (id(self),)
         else:
-            finder = NodeFinder(self._mesh, self._home, self._seeds, settings)
+            options = Options({"mesh": self._mesh, "join": self._seeds}, root=self._home)
+            settings = options.settings()
+            finder = NodeFinder(options.mesh, options.home.root, options["join"], settings)
             self._client_key = finder.key
+        self._body_limit = settings.max_body_bytes
         return shared_client(self._client_key, lambda: Client(finder, self.name, settings))
 
     def close(self) -> None:
@@ -287,7 +293,7 @@ class Mesh:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Mesh {self.name!r} on {self._mesh!r}>"
+        return f"<Mesh {self.name!r}>"
 
 
 def _short_text(value: object, what: str) -> str:

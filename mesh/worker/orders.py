@@ -33,7 +33,7 @@ class Start(msgspec.Struct, array_like=True, tag=1):
     """Most tasks at once."""
     max_body_bytes: int
     marks: str
-    """File of ``CELLS`` bytes to map; the slot removes its name."""
+    """Name of the file of ``CELLS`` bytes to map; empty where the slot has inherited it."""
     log_level: int
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import mmap
+import os
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ _log = logging.getLogger("mesh.worker")
 
 def main() -> int:
     """Serve until the parent closes the pipes. Returns 1 when the application can't be loaded."""
-    work, control = (Pipe(end) for end in _inherited(sys.argv[1:]))
+    work, control = (Pipe(end) for end in _inherited(sys.argv[1:3]))
     leave_signals_to_the_parent()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # prints must survive os._exit
@@ -34,7 +35,7 @@ def main() -> int:
     assert isinstance(start, Start), "the parent speaks first"
     logging.basicConfig(level=start.log_level, format="[%(asctime)s: %(levelname)s/%(process)d] %(message)s")
     executor = Executor({}, start.max_body_bytes)
-    station = Station(work, control, _shared_marks(Path(start.marks)), executor)
+    station = Station(work, control, _shared_marks(sys.argv[3:], start.marks), executor)
     station.watch(end_process)
     try:
         executor.tasks = load(start.app).tasks
@@ -67,14 +68,10 @@ def _inherited(arguments: list[str]) -> list[socket.socket]:
     return [fromshare(share) for share in shares]
 
 
-def _shared_marks(path: Path) -> Marks:
-    with path.open("r+b") as file:
-        marks = mmap.mmap(file.fileno(), CELLS)
-    try:
-        path.unlink()
-    except OSError:
-        pass  # Windows keeps a file that is open; the parent removes it later
-    return marks
+def _shared_marks(inherited: list[str], name: str) -> Marks:
+    """The memory that the parent sees: a file descriptor, or on Windows a file's name; the parent removes that later."""
+    with os.fdopen(int(inherited[0]), "r+b") if inherited else Path(name).open("r+b") as file:
+        return mmap.mmap(file.fileno(), CELLS)
 
 
 if __name__ == "__main__":

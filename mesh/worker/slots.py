@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol
 
 import msgspec
 import zmq
@@ -313,13 +313,14 @@ class ProcessSlots(Slots):
 
     def launch(self, number: int) -> Slot:
         """Start a process; it loads the application by itself."""
-        path, marks = _new_marks()
+        file, marks = _new_marks()
         ours, theirs = _two_pairs()
-        host = _Process(theirs, path)
+        with file:
+            host = _Process(theirs, file)
         for end in theirs:
             end.close()
         slot = Slot(number, self.width, Pipe(ours[0]), Pipe(ours[1]), marks, host)
-        slot.send(msgspec.structs.replace(self._start, marks=str(path)))
+        slot.send(msgspec.structs.replace(self._start, marks=host.marks))
         return slot
 
 
@@ -331,19 +332,22 @@ def _two_pairs() -> tuple[list[socket.socket], list[socket.socket]]:
     return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
 
 
-def _new_marks() -> tuple[Path, Marks]:
-    descriptor, name = tempfile.mkstemp(prefix="mesh-slot-")
-    with os.fdopen(descriptor, "r+b") as file:
-        file.truncate(CELLS)
-        return Path(name), mmap.mmap(file.fileno(), CELLS)
+def _new_marks() -> tuple[IO[bytes], Marks]:
+    """A file that parent and slot map. It has no name where a slot can inherit it, so that a killed worker leaves nothing behind."""
+    if sys.platform == "win32":
+        file: IO[bytes] = tempfile.NamedTemporaryFile(prefix="mesh-slot-", delete=False)  # noqa: SIM115  # the caller closes it
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.truncate(CELLS)
+    return file, mmap.mmap(file.fileno(), CELLS)
 
 
 class _Process:
     """A slot's process, at the head of a process group of its own: Ctrl-C in a terminal does not reach it nor what its task started."""
 
-    def __init__(self, ends: list[socket.socket], marks: Path) -> None:
+    def __init__(self, ends: list[socket.socket], marks: IO[bytes]) -> None:
         command = [sys.executable, "-m", "mesh.worker.slot"]
-        self._marks = marks
+        self.marks = marks.name if sys.platform == "win32" else ""
         if sys.platform == "win32":
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP)
             assert self._process.stdin is not None
@@ -351,7 +355,7 @@ class _Process:
                 self._process.stdin.write(len(share).to_bytes(4, "big") + share)
             self._process.stdin.close()
         else:
-            numbers = [end.fileno() for end in ends]
+            numbers = [*(end.fileno() for end in ends), marks.fileno()]
             command += map(str, numbers)
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=numbers, start_new_session=True)
         self.pid = self._process.pid
@@ -369,7 +373,7 @@ class _Process:
             self._process.wait(max(0.0, timeout_s))
         except subprocess.TimeoutExpired:
             return False
-        self._marks.unlink(missing_ok=True)
+        self._remove_marks()
         return True
 
     def kill(self) -> str:
@@ -380,8 +384,12 @@ class _Process:
             else:
                 os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
-        self._marks.unlink(missing_ok=True)
+        self._remove_marks()
         return self.ended()
+
+    def _remove_marks(self) -> None:
+        if self.marks:
+            Path(self.marks).unlink(missing_ok=True)
 
 
 def _signal_name(number: int) -> str:

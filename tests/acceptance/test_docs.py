@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mesh.cli.options import read_file
 
+from mesh.client.options import read_file
 from tests import documents, repository
 from tests.acceptance.conftest import Machines, start_worker
 from tests.documents import Block, Command, Page

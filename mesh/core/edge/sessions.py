@@ -39,6 +39,11 @@ from mesh.wire.messages import (
 
 WATCH_CHUNK = 5_000
 """Ids in one Watch when a node asks a new coordinator for all that its clients wait for."""
+QUESTIONS_MAX = 10_000
+"""Questions under way to the coordinator; a program that asks more at once is told to wait."""
+QUESTION_TIMEOUT_S = 30.0
+"""After so long an answer will not come: it was lost with a coordinator."""
+KINDS = ("client", "worker")
 MAX_ID_CHARS = 255
 MAX_NAME_CHARS = 255
 
@@ -99,7 +104,8 @@ class Edge:
         self._deadlines: list[tuple[float, bytes, int, list[bool]]] = []
         """(when, session, number, answered) of submits that durability="safe" may keep waiting too long (R6)."""
         self.refused = 0
-        self._questions: dict[int, tuple[bytes, int]] = {}
+        self._questions: dict[int, tuple[bytes, int, float]] = {}
+        """Questions under way, oldest first: (session, its number, when it was asked)."""
         self._question_number = 0
         self._told = ("", -1)
         self._handlers: dict[type, Callable[[Session, object], None]] = {
@@ -130,10 +136,10 @@ class Edge:
                 self.close(id)
 
     def _on_attach(self, id: bytes, attach: Attach) -> None:
-        if attach.protocol != PROTOCOL_VERSION or attach.kind not in ("client", "worker"):
+        refusal = _refusal(attach)
+        if refusal is not None:
             self.refused += 1
-            text = f"this node speaks protocol {PROTOCOL_VERSION}, you speak {attach.protocol}: install the same version of mesh"
-            self._turn.to_session(id, Refused("protocol", text))
+            self._turn.to_session(id, refusal)
             return
         self.sessions[id] = Session(id, attach, self.now)
         coordinator, _term = self._coordinator()
@@ -224,9 +230,13 @@ class Edge:
         self._to_coordinator(watch)
 
     def _on_query(self, session: Session, query: Query) -> None:
+        if len(self._questions) >= QUESTIONS_MAX:
+            error = f"busy: {QUESTIONS_MAX} questions wait for the coordinator's answer; ask again later"
+            self._turn.to_session(session.id, Answer(query.number, b"null", error))
+            return
         self._question_number += 1
         number = self._question_number
-        self._questions[number] = (session.id, query.number)
+        self._questions[number] = (session.id, query.number, self.now)
         if not self._to_coordinator(Query(number, query.what, query.argument)):
             self.on_answer(Answer(number, *self._local_answer(query.what, query.argument)), False)
 
@@ -271,7 +281,7 @@ class Edge:
         send = self._turn.to_session_after_commit if after_commit else self._turn.to_session
         asker = self._questions.pop(answer.number, None)
         if asker is not None:
-            session, number = asker
+            session, number, _ = asker
             send(session, Answer(number, answer.body, answer.error))
 
     def coordinator_changed(self) -> None:
@@ -305,6 +315,8 @@ class Edge:
                 self.close(session.id)
         if self._deadlines:
             self._answer_overdue()
+        while self._questions and self.now - next(iter(self._questions.values()))[2] > QUESTION_TIMEOUT_S:
+            del self._questions[next(iter(self._questions))]
         if self._gone:  # a walk over a million waits takes 0.1 s: only when it can find something
             self._gone = False
             self._forget_waits_of_gone_sessions()
@@ -333,3 +345,13 @@ class Edge:
         leaving: SessionReply = Leaving()
         for session in self.sessions.values():
             self._turn.to_session(session.id, leaving)
+
+
+def _refusal(attach: Attach) -> Refused | None:
+    """Why a program can't attach, None when it can."""
+    if attach.protocol != PROTOCOL_VERSION:
+        text = f"this node speaks protocol {PROTOCOL_VERSION}, you speak {attach.protocol}: install the same version of mesh"
+        return Refused("protocol", text)
+    if attach.kind not in KINDS:
+        return Refused("kind", f"a program attaches as {' or '.join(KINDS)}, not as {attach.kind[:40]!r}")
+    return None

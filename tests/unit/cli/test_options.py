@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mesh.cli.options import DEFAULT_PORT, KEYS, Options
 
+from mesh.client.options import DEFAULT_PORT, KEYS, Options
 from mesh.errors import InvalidSetting
 
 OPTION = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.core.edge.sessions import MAX_ID_CHARS, MAX_NAME_CHARS
+from mesh.core.edge import sessions
+from mesh.core.edge.sessions import MAX_ID_CHARS, MAX_NAME_CHARS, QUESTION_TIMEOUT_S
 from mesh.wire.entries import Message
 from mesh.wire.messages import (
     PROTOCOL_VERSION,
@@ -69,6 +70,45 @@ def test_an_unknown_session_is_told_to_attach(cluster: Cluster, client: Client, 
     cluster.calm()
     assert client.inbox == [Refused("not-attached", "attach first")]
     assert cluster.nodes["a"].live() == {}
+
+
+def test_a_program_of_an_unknown_kind_is_refused_with_the_kinds_there_are(cluster: Cluster, client: Client) -> None:
+    client.send(Attach("dashboard", "new", 1))
+    cluster.calm()
+    refused = client.got(Refused)[0]
+    assert (refused.code, refused.text) == ("kind", "a program attaches as client or worker, not as 'dashboard'")
+
+
+def test_a_question_whose_answer_was_lost_is_forgotten() -> None:
+    cluster = Cluster("ab")
+    cluster.until(cluster.agreed)
+    other = next(name for name in "ab" if name != cluster.coordinator)
+    client = cluster.client(other)
+    cluster.drop_next(cluster.coordinator, other, Answer)
+    client.send(Query(1, "status"))
+    cluster.run(1)
+    assert len(cluster[other].edge._questions) == 1
+    cluster.run(QUESTION_TIMEOUT_S)
+    assert cluster[other].edge._questions == {}
+    client.send(Query(2, "status"))
+    cluster.run(0.1)
+    assert [answer.number for answer in client.got(Answer)] == [2]
+
+
+def test_more_questions_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "QUESTIONS_MAX", 2)
+    cluster = Cluster("ab")
+    cluster.until(cluster.agreed)
+    other = next(name for name in "ab" if name != cluster.coordinator)
+    client = cluster.client(other)
+    cluster.hold(other, cluster.coordinator)
+    for number in range(1, 4):
+        client.send(Query(number, "status"))
+    cluster.calm()
+    assert [(answer.number, answer.error.partition(":")[0]) for answer in client.got(Answer)] == [(3, "busy")]
+    cluster.release(other, cluster.coordinator)
+    cluster.run(0.1)
+    assert sorted(answer.number for answer in client.got(Answer) if not answer.error) == [1, 2]
 
 
 @pytest.mark.parametrize("protocol", [0, PROTOCOL_VERSION + 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mesh.errors import MeshNotFound
 from mesh.wire import bodies
 from mesh.wire.entries import Status
 from mesh.wire.messages import Attached, Deliver, NewCoordinator, Notice, Offer, OutcomeKind, Outcomes, OutcomesKept, SessionRequest
-from mesh.worker.slots import InProcessSlots
+from mesh.worker.slots import InProcessSlots, ProcessSlots
 from tests.polling import poll_until
 from tests.unit.worker import sample
 from tests.unit.worker.fakes import GREETING, SAMPLE, FakeLink, Running, delivery
@@ -162,6 +163,17 @@ def test_what_a_task_started_ends_with_its_slot(tmp_path: Path) -> None:
         pid = int(poll_until(lambda: child.exists() and child.read_text(), 10, "the child"))
         os.kill(slot, 9)
         poll_until(lambda: gone(pid), 5, "the end of the child")
+
+
+def test_a_slot_shares_its_marks_without_leaving_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    slots = ProcessSlots(SAMPLE, "process", 1, 1 << 20)
+    slot = slots.launch(0)
+    try:
+        assert list(tmp_path.iterdir()) == [], "a worker that is killed now leaves nothing behind"
+    finally:
+        slot.close()
+        slot.host.kill()
 
 
 # -- what waits -----------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where a command's settings come from: the option, else the environment, else the file, else the default.
+"""Where the settings of a command or an application come from: the option, else the environment, else the file, else the default.
 
 The file is ``config.toml`` in the mesh's own state directory (``<MESH_HOME>/<mesh>/``), and beneath it ``<MESH_HOME>/config.toml`` for
 all meshes of this user. It holds the keys of :data:`KEYS` and the settings of :mod:`mesh.config`, flat.
@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mesh.config import Settings, check
 from mesh.discovery.interfaces import host_port
 from mesh.discovery.seeds import parse_seeds
-
-from mesh.config import Settings, check
 from mesh.errors import InvalidSetting, UsageError
 from mesh.storage.home import DEFAULT_MESH, Home
 from mesh.transport.doors import DEFAULT_PORT
@@ -27,7 +26,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class Key(NamedTuple):
-    """One setting of a command: the environment variable that gives it, and how a text or a file's value is read."""
+    """One setting of a command or an application: the environment variable that gives it, and how a text or a file's value is read."""
 
     variable: str
     default: Any
@@ -99,16 +98,16 @@ KEYS: dict[str, Key] = {
 
 
 class Options:
-    """The settings of one command run.
+    """The settings of one command run, or of one application.
 
     Raises InvalidSetting for an unknown key in a file and for any value that can't be read, naming where it stands.
     """
 
-    def __init__(self, given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
-        """``given`` holds the command's own options by key; None and () mean that the option was not used."""
+    def __init__(self, given: Mapping[str, Any], environment: Mapping[str, str] | None = None, root: Path | None = None) -> None:
+        """``given`` holds options or keywords by key; None and () mean that the option was not used. ``root`` wins over MESH_HOME."""
         self._given = {key: value for key, value in given.items() if value is not None and value != ()}
         self._environment = os.environ if environment is None else environment
-        root = Home(environment=self._environment).root
+        root = Home(root=root, environment=self._environment).root
         self._files = [read_file(root / CONFIG_FILE)]
         self.mesh: str = self["mesh"]
         self.home = Home(self.mesh, root)
