@@ -94,6 +94,12 @@ class Settings:
     result_expires_s: float = _setting(86_400.0, "how long results are kept", low=0, high=31_536_000, mesh_wide=True)
     max_results_bytes: int = _setting(1 << 30, "bytes of kept results; the oldest go first", low=1 << 16, mesh_wide=True)
     max_body_bytes: int = _setting(1 << 20, "largest task body or result", low=1024, high=1 << 30)
+    chunk_bytes: int = _setting(
+        128 << 10,
+        "largest body that travels in one piece with its message; a larger one travels in chunks of this size",
+        low=16,
+        high=1 << 20,
+    )
     max_frame_bytes: int = _setting(8 << 20, "largest frame from an authenticated peer, client or worker", low=1 << 16, high=1 << 31)
     max_accepted_bytes: int = _setting(
         256 << 20, "bytes of messages that a node holds unconfirmed; beyond that publishers get MeshBusy", low=1 << 20

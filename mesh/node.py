@@ -19,7 +19,7 @@ from mesh.core.machine import Machine
 from mesh.errors import DiskFailed, DiskFull, IdentityTaken, RemoteProtocolError
 from mesh.storage.base import Store
 from mesh.storage.room import Room
-from mesh.storage.writer import Writer
+from mesh.storage.writer import Row, Writer
 from mesh.transport.base import Knocked, LobbyReply, PeerConnected, PeerFrames, PeerRefused, SessionFrame, Transport, TransportEvent
 from mesh.wire import frames
 from mesh.wire.entries import Member
@@ -84,13 +84,14 @@ class Node:
         self.machine = Machine(identity, settings or Settings(), store.load())
         self.machine.introduce(known or [])
         self._committed: SimpleQueue[int] = SimpleQueue()
+        self._rows: SimpleQueue[list[Row]] = SimpleQueue()
         self._failures: deque[BaseException] = deque()
         self._candidates: SimpleQueue[str] = SimpleQueue()
         self._tried_at: dict[str, float] = {}
         self._due: dict[str, float] = {}
         """Addresses to knock at again, and when: what they answer is about to change."""
         self._sought_at = float("-inf")
-        self._writer = Writer(store, self._on_committed, self._on_failed, self._make_room)
+        self._writer = Writer(store, self._on_committed, self._on_failed, self._make_room, self._on_read)
         self._stopping = False
         self._tick_at = 0.0
         self._logged_at = float("-inf")
@@ -116,6 +117,10 @@ class Node:
 
     def _on_committed(self, number: int) -> None:
         self._committed.put(number)
+        self._transport.wake()
+
+    def _on_read(self, rows: list[Row]) -> None:
+        self._rows.put(rows)
         self._transport.wake()
 
     def _on_failed(self, error: BaseException) -> None:
@@ -154,6 +159,7 @@ class Node:
         now = self._clock.monotonic()
         machine.at(now, self._clock.wall())
         self._take_commits()
+        self._take_rows()
         for event in self._transport.drain(DRAIN_LIMIT):
             self._handle(event)
         if now >= self._tick_at:
@@ -181,7 +187,15 @@ class Node:
         except Empty:
             return
 
+    def _take_rows(self) -> None:
+        while not self._rows.empty():
+            for row in self._rows.get_nowait():
+                self.machine.on_read(*row)
+
     def _write(self) -> None:
+        reads = self.machine.turn.take_reads()
+        if reads:
+            self._writer.read(reads)
         if self._writer.idle:
             batch = self.machine.take_batch()
             if batch is not None and batch.small and self.machine.alone:

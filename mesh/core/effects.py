@@ -5,7 +5,8 @@ The contract of the loop that drives a :class:`mesh.core.machine.Machine` (after
 1. feed it events (messages, refusals, commits, ticks), each with the time;
 2. take ``sends`` and send them: they depend on nothing that is not yet on disk;
 3. when the disk is idle, take the ``Batch`` and commit it as one fsynced transaction;
-4. when that is done, report it with ``on_committed``: what had to wait for the disk appears in ``sends``.
+4. when that is done, report it with ``on_committed``: what had to wait for the disk appears in ``sends``;
+5. take the ``reads`` and report each row with ``on_read``, in any later turn: None for a row that is no longer there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from mesh.wire.frames import Envelope
 from mesh.wire.messages import HeadState, PeerMessage, SessionReply
 
 SMALL_ROWS = 8
-"""Rows of a batch that a loop may commit itself when nobody else depends on it."""
+SMALL_BYTES = 64 << 10
+"""Rows of a batch, and their bytes, that a loop may commit itself when nobody else depends on it."""
 
 
 @dataclass(slots=True)
@@ -41,7 +43,8 @@ class Batch:
     @property
     def small(self) -> bool:
         """Whether committing it is a matter of one fsync and little else."""
-        return len(self.entries) + len(self.settled) <= SMALL_ROWS
+        few = len(self.entries) + len(self.settled) <= SMALL_ROWS
+        return few and sum(len(blob) for _, _, blob in self.entries) <= SMALL_BYTES
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.settled or self.heads or self.dropped or self.vote or self.recovered)

@@ -9,6 +9,7 @@ from typing import Any
 from mesh.config import Settings
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
+from mesh.core.cluster.bodies import Bodies
 from mesh.core.cluster.channels import Arrival
 from mesh.core.cluster.election import Election
 from mesh.core.cluster.membership import NEVER, Membership, Peer
@@ -70,6 +71,8 @@ class Machine:
         self.turn = Turn()
         self.replica = Replica(self.turn, me.id, me.bulk_journal, me.shared_journal)
         self.replica.restore(restored)
+        self.bodies = Bodies(self.replica, self.turn)
+        self.bodies.load()
         self.membership = Membership(me, self.replica, settings)
         self.replication = Replication(me, self.replica, self.membership, self.turn, settings)
         self.election = Election(
@@ -224,6 +227,11 @@ class Machine:
     def on_committed(self, number: int) -> None:
         """The batch of that number is on the disk."""
         self.turn.committed(number)
+        self.bodies.cool()
+
+    def on_read(self, journal: bytes, sequence: int, row: bytes | None) -> None:
+        """A row that ``turn.take_reads`` has named, None when it is no longer there."""
+        self.replica.reads.on_read((journal, sequence), row)
 
     # -- events from outside --------------------
 

@@ -7,6 +7,7 @@ mark >= m; each cut begins a new mark. "Has copies" is therefore one comparison 
 from __future__ import annotations
 
 from mesh.core.effects import Batch
+from mesh.wire.entries import Dot
 from mesh.wire.messages import HeadState, PeerMessage, SessionReply
 
 
@@ -18,6 +19,7 @@ class Turn:
         self.durable_mark = 0
         self._peers: list[tuple[str, PeerMessage]] = []
         self._sessions: list[tuple[bytes, SessionReply]] = []
+        self._reads: list[Dot] = []
         self._entries: dict[tuple[bytes, int], bytes] = {}
         self._batch = Batch(1)
         self._held_peers: list[tuple[str, PeerMessage]] = []
@@ -43,6 +45,17 @@ class Turn:
     def to_session_after_commit(self, session: bytes, message: SessionReply) -> None:
         """Send to an attached program once all that was decided so far is on this disk."""
         self._held_sessions.append((session, message))
+
+    # -- rows to be read --------------------
+
+    def read(self, dot: Dot) -> None:
+        """Have the row of a committed entry read."""
+        self._reads.append(dot)
+
+    def take_reads(self) -> list[Dot]:
+        """The rows to read; each is handed out once."""
+        taken, self._reads = self._reads, []
+        return taken
 
     # -- the transaction --------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from mesh.core.effects import Batch, Restored
+from mesh.wire.entries import Dot
 
 
 class Store(Protocol):
@@ -19,6 +20,9 @@ class Store(Protocol):
         Raises DiskFailed on any error of the disk: the process must then end, as a failed fsync may have dropped pages that a
         second one reports as written (Rebello et al., "Can Applications Recover from fsync Failures?", 2020; rule R7).
         """
+
+    def read(self, dots: list[Dot]) -> list[bytes | None]:
+        """The rows of committed entries, None for one that is not there; in the thread that commits. Raises StateDamaged, DiskFailed."""
 
     def get_meta(self, key: str) -> bytes | None:
         """A small value kept beside the entries, or None."""

@@ -19,6 +19,7 @@ from mesh.storage import damage, salvage
 from mesh.storage.damage import Damage
 from mesh.storage.home import sync_directory
 from mesh.storage.sqlite import SqliteStore, kept_log_of, log_of
+from mesh.wire.entries import Dot
 
 log = logging.getLogger("mesh.storage")
 
@@ -51,6 +52,10 @@ class HealingStore:
     def commit(self, batch: Batch) -> None:
         """As SqliteStore.commit."""
         self._store.commit(batch)
+
+    def read(self, dots: list[Dot]) -> list[bytes | None]:
+        """As SqliteStore.read."""
+        return self._store.read(dots)
 
     def get_meta(self, key: str) -> bytes | None:
         """As SqliteStore.get_meta."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesh.core.effects import Batch, Restored
+from mesh.wire.entries import Dot
 from mesh.wire.messages import HeadState
 
 
@@ -32,6 +33,10 @@ class MemoryStore:
         self._heads.update(batch.heads)
         if batch.vote is not None:
             self._vote = batch.vote
+
+    def read(self, dots: list[Dot]) -> list[bytes | None]:
+        """The rows of committed entries, None for one that is not there."""
+        return [self._journals.get(journal, {}).get(sequence) for journal, sequence in dots]
 
     def get_meta(self, key: str) -> bytes | None:
         """A small value kept beside the entries, or None."""

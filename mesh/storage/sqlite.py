@@ -17,6 +17,7 @@ from mesh.errors import DiskFailed, DiskFull, LocalProtocolError, StateDamaged, 
 from mesh.storage import schema, wal
 from mesh.storage.salvage import Remains, salvaged_crc
 from mesh.storage.schema import APPLICATION_ID, DAMAGED_KEY, SCHEMA_KEY, SEQUENCE_BITS, SEQUENCE_MASK, entry_crc, row_crc
+from mesh.wire.entries import Dot
 from mesh.wire.messages import HeadState
 
 STATEMENT_BYTES_MAX = 64 << 20
@@ -245,6 +246,26 @@ class SqliteStore:
                 raise self._damaged(f"gap {number}")
             salvage.gaps.append(Gap(*row))
         return salvage
+
+    def read(self, dots: list[Dot]) -> list[bytes | None]:
+        """The rows of committed entries, None for one that is not there. Raises StateDamaged, DiskFailed."""
+        with self._lock:
+            try:
+                return [self._read(*dot) for dot in dots]
+            except sqlite3.Error as error:
+                self._refuse(error)
+
+    def _read(self, journal: bytes, sequence: int) -> bytes | None:
+        if journal not in self._numbers:
+            return None
+        row_id = self._numbers[journal] << SEQUENCE_BITS | sequence
+        row = self._db.execute("SELECT crc, data FROM entry WHERE id = ?", (row_id,)).fetchone()
+        if row is None:
+            return None
+        data: bytes = row[1]
+        if row[0] != entry_crc(row_id, data):
+            raise self._damaged(f"journal {journal.hex()}, sequence {sequence}")
+        return data
 
     # -- writing ------------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,10 @@ from threading import Event, Thread
 from mesh.core.effects import Batch
 from mesh.errors import DiskFull
 from mesh.storage.base import Store
+from mesh.wire.entries import Dot
 
+Row = tuple[bytes, int, bytes | None]
+"""Journal, sequence, encoded entry or None."""
 FULL_PAUSE_S = 1.0
 """Pause before a full disk is tried again."""
 
@@ -20,7 +23,8 @@ log = logging.getLogger("mesh.storage")
 class Writer:
     """Commits one batch at a time to ``store`` in its own thread.
 
-    ``done(number)`` and ``failed(error)`` are called from that thread: after the commit of each batch, or once when one failed.
+    ``done(number)`` and ``failed(error)`` are called from that thread: after the commit of each batch, or once when one failed. It reads
+    rows as well, between commits, and gives them to ``read(rows)``: SQLite has one connection to a file that is locked.
     After ``failed`` nothing more is written and ``idle`` stays false. When the disk is full, ``make_room()`` is called from that thread and
     says whether it helped; else the same batch waits until there is room (R21).
     """
@@ -31,17 +35,19 @@ class Writer:
         done: Callable[[int], None],
         failed: Callable[[BaseException], None],
         make_room: Callable[[], bool] = lambda: False,
+        read: Callable[[list[Row]], None] = lambda rows: None,
     ) -> None:
         self._store = store
         self._done = done
         self._failed = failed
         self._make_room = make_room
+        self._read = read
         self._closing = Event()
         self.full = False
         """A batch waits for room."""
         self._idle = True
         # Measured, hand-over to a sleeping thread and back: SimpleQueue 5.6 us, Lock 6.8 us, Condition 8.2 us.
-        self._batches: SimpleQueue[Batch | None] = SimpleQueue()
+        self._batches: SimpleQueue[Batch | list[Dot] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="mesh-writer", daemon=True)
         self._thread.start()
 
@@ -56,6 +62,10 @@ class Writer:
             raise RuntimeError("the writer still has a batch, or has failed")
         self._idle = False
         self._batches.put(batch)
+
+    def read(self, dots: list[Dot]) -> None:
+        """Have rows read that were committed; they come in the same order."""
+        self._batches.put(dots)
 
     def commit_here(self, batch: Batch) -> None:
         """Commit in the caller's thread, the one that submits, and return when it is durable; only when ``idle``.
@@ -83,6 +93,9 @@ class Writer:
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
             try:
+                if isinstance(batch, list):
+                    self._read([(*dot, row) for dot, row in zip(batch, self._store.read(batch), strict=True)])
+                    continue
                 self._commit(batch)
                 self._idle = True
                 self._done(batch.number)

@@ -60,6 +60,22 @@ class Attempt(msgspec.Struct, array_like=True, gc=False):
     """Why it did not end the task, for people."""
 
 
+class Chunks(msgspec.Struct, array_like=True, gc=False):
+    """The body of a message or result that is too large to travel in one piece: its chunks are entries of their own."""
+
+    body: bytes
+    """The body's id: 16 random bytes, drawn by the program that cut it, anew at each try."""
+    count: int
+    size: int
+    """Bytes of the whole body."""
+    digest: int
+    """CRC-32 of the whole body."""
+    journal: bytes = b""
+    """Where the node that took the chunks wrote them; empty until it says so."""
+    last: int = 0
+    """Sequence of the last of them: who has seen the journal so far and lacks a chunk knows that it is lost."""
+
+
 class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
     """A task to run. ``body`` is opaque to nodes: only the worker decodes it."""
 
@@ -75,6 +91,8 @@ class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
     """The task's own limit of deliveries, 0 for the queue's or the mesh's."""
     history: tuple[Attempt, ...] = ()
     """The deliveries that were lost, oldest first."""
+    chunks: Chunks | None = None
+    """Where the body is when ``body`` does not hold it."""
 
 
 class Result(msgspec.Struct, array_like=True, tag=2, gc=False):
@@ -88,6 +106,8 @@ class Result(msgspec.Struct, array_like=True, tag=2, gc=False):
     worker: str = ""
     at_ms: int = 0
     """Wall clock of the coordinator that settled the task, milliseconds since 1970."""
+    chunks: Chunks | None = None
+    """Where the value is when ``body`` does not hold it."""
 
 
 class Member(msgspec.Struct, array_like=True, tag=3):
@@ -133,6 +153,20 @@ class DeadLetter(msgspec.Struct, array_like=True, tag=5):
     """Wall clock of the coordinator that gave up."""
 
 
-Entry = Message | Result | Member | Setting | DeadLetter
+class Chunk(msgspec.Struct, array_like=True, tag=6, gc=False):
+    """A piece of a large body. On every node its bytes are in memory only until they are on the disk and were passed on."""
+
+    body: bytes
+    """The body's id, as in Chunks."""
+    index: int
+    """0, 1, 2 ... within the body."""
+    data: bytes
+
+    def cold(self) -> Chunk:
+        """The same without its bytes, which are on the disk."""
+        return Chunk(self.body, self.index, b"")
+
+
+Entry = Message | Result | Member | Setting | DeadLetter | Chunk
 Dot = tuple[bytes, int]
 """(journal, sequence): the identity of an entry."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import msgspec
 
-from mesh.wire.entries import Entry, Failure, Member, Message, Result
+from mesh.wire.entries import Chunks, Entry, Failure, Member, Message, Result
 
 PROTOCOL_VERSION = 1
 
@@ -216,6 +216,8 @@ class Delivery(msgspec.Struct, array_like=True, gc=False):
     body: bytes
     attempt: int
     queue: str
+    chunks: Chunks | None = None
+    """Where the body is when ``body`` does not hold it."""
 
 
 class Deliver(msgspec.Struct, array_like=True, tag=17):
@@ -240,6 +242,8 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
     status: int = 4
     body: bytes = b""
     failure: Failure | None = None
+    chunks: Chunks | None = None
+    """Where the value is when ``body`` does not hold it."""
 
 
 class Outcomes(msgspec.Struct, array_like=True, tag=18):
@@ -305,6 +309,25 @@ class Consumers(msgspec.Struct, array_like=True, tag=26):
     queues: list[str]
 
 
+class Fetch(msgspec.Struct, array_like=True, tag=34, gc=False):
+    """The sender wants one chunk of a body. Who asks bounds what is under way to it, so that small messages pass between chunks."""
+
+    number: int
+    """Repeated in the answer."""
+    chunks: Chunks
+    index: int
+
+
+class Fetched(msgspec.Struct, array_like=True, tag=35, gc=False):
+    """A chunk, or the word that there is none."""
+
+    number: int
+    index: int
+    data: bytes
+    error: str = ""
+    """Why the chunk is lost for good, else empty."""
+
+
 # -- between a node and the programs attached to it --------------------
 
 
@@ -366,6 +389,38 @@ class Leaving(msgspec.Struct, array_like=True, tag=48):
     """The node stops: attach to another."""
 
 
+class Upload(msgspec.Struct, array_like=True, tag=54, gc=False):
+    """A client or worker has a large body for the node: it waits for a Grant, then sends chunks in order."""
+
+    body: bytes
+    """The id of Chunks."""
+    count: int
+    size: int
+
+
+class Grant(msgspec.Struct, array_like=True, tag=55, gc=False):
+    """The node takes the chunks of a body below ``upto``. All bodies share one window (credit as in RFC 9113, 5.2)."""
+
+    body: bytes
+    upto: int
+    error: str = ""
+    """Why nothing of the body is taken, else empty: as in Confirm."""
+
+
+class UploadChunk(msgspec.Struct, array_like=True, tag=56, gc=False):
+    """One chunk of a body that the node has granted."""
+
+    body: bytes
+    index: int
+    data: bytes
+
+
+class CancelUpload(msgspec.Struct, array_like=True, tag=57, gc=False):
+    """The sender gave up: the node drops the chunks that it has of the body."""
+
+    body: bytes
+
+
 # -- through the lobby --------------------
 
 
@@ -412,7 +467,11 @@ PeerMessage = (
     | Answer
     | Notice
     | Consumers
+    | Fetch
+    | Fetched
 )
-SessionRequest = Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query
-SessionReply = Attached | Refused | Confirm | Pong | Leaving | Deliver | OutcomesKept | Results | Answer | NewCoordinator | Notice
+SessionRequest = Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query | Upload | UploadChunk | CancelUpload | Fetch
+SessionReply = (
+    Attached | Refused | Confirm | Pong | Leaving | Deliver | OutcomesKept | Results | Answer | NewCoordinator | Notice | Grant | Fetched
+)
 LobbyMessage = Knock | Admitted | Refused

@@ -14,7 +14,7 @@ from mesh.core.effects import Batch
 from mesh.core.machine import Machine
 from mesh.node import CALM_TICK_S, TICK_S
 from mesh.wire import frames
-from mesh.wire.entries import Message, Result
+from mesh.wire.entries import Dot, Message, Result
 from mesh.wire.messages import Confirm, Deliver, Submit, Vote, Voted
 from tests.simulation import invariants
 from tests.simulation.history import History
@@ -109,6 +109,8 @@ class World:
     def carry_out(self, host: Host, machine: Machine) -> None:
         """Send and commit what the core has decided, in the order of its contract."""
         self._send(host, machine)
+        for dot in machine.turn.take_reads():
+            self.after(self.rng.uniform(*host.disk.commit_s), self._read_done, host, host.life, dot)
         if host.flight is None:
             batch = machine.take_batch()
             if batch is None:
@@ -116,6 +118,10 @@ class World:
             else:
                 host.flight = batch
                 self.after(self.rng.uniform(*host.disk.commit_s), self._commit_done, host, host.life)
+
+    def _read_done(self, host: Host, life: int, dot: Dot) -> None:
+        if host.life == life and host.machine is not None:
+            host.step(host.machine.on_read, *dot, host.disk.entries.get(dot))
 
     def _send(self, host: Host, machine: Machine) -> None:
         sends = machine.take_sends()

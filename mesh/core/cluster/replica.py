@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from mesh.core.cluster.reads import Reads
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
-from mesh.wire.entries import Entry, Message, Scope
+from mesh.wire.entries import Chunk, Entry, Message, Scope
 from mesh.wire.frames import decode_entry, encode
 from mesh.wire.messages import Append, DotSet, HeadState
 
 SEQUENCE_LIMIT = 1 << 40
 """Sequences stay below: a disk packs journal and sequence into one 64-bit key."""
 
+_NOTHING: Mapping[int, Entry] = {}
 Listener = Callable[["Journal", int, Entry], None]
 
 
@@ -51,6 +53,7 @@ class Replica:
 
     def __init__(self, turn: Turn, owner: str, bulk_journal: bytes, shared_journal: bytes) -> None:
         self._turn = turn
+        self.reads = Reads(turn)
         self.journals: dict[bytes, Journal] = {}
         self._own = {
             Scope.BULK: Journal(bulk_journal, owner, Scope.BULK),
@@ -68,8 +71,9 @@ class Replica:
         for head in restored.heads:
             self.journals[head.journal] = Journal(head.journal, head.owner, head.scope, head.upto, head.digest)
         for name, sequence, blob in restored.entries:
-            entry = self.journals[name].live[sequence] = decode_entry(blob)
+            entry = decode_entry(blob)
             share_names(entry)
+            self.journals[name].live[sequence] = entry.cold() if type(entry) is Chunk else entry
 
     # -- changes --------------------
 
@@ -194,34 +198,59 @@ class Replica:
         settled_here = [sequence for sequence in sorted(their_live) if sequence not in journal.live]
         return settled_there, settled_here
 
-    def cut(self, journal: Journal, base: int, budget_bytes: int) -> tuple[Append, int]:
-        """Live entries after ``base``, at most about ``budget_bytes`` of them; returns the append and its estimated size."""
+    def cut(self, journal: Journal, base: int, budget_bytes: int, fetched: Mapping[int, Entry] = _NOTHING) -> tuple[Append, int]:
+        """Live entries after ``base``, at most about ``budget_bytes`` of them; returns the append and its estimated size.
+
+        It ends before an entry whose bytes are on the disk only, unless it is in ``fetched``.
+        """
         sequences: list[int] = []
         entries: list[Entry] = []
         size, upto = 0, journal.upto
         live = journal.live
-        span = upto - base
-        candidates: Iterable[int] = range(base + 1, upto + 1) if span <= 2 * len(live) else sorted(s for s in live if s > base)
-        for sequence in candidates:
+        for sequence in _after(journal, base):
             entry = live.get(sequence)
             if entry is None:
                 continue
-            if size >= budget_bytes:
+            if is_cold(entry):
+                entry = fetched.get(sequence)
+            if entry is None or size >= budget_bytes:
                 upto = sequence - 1
                 break
             sequences.append(sequence)
             entries.append(entry)
-            size += 120 + len(getattr(entry, "body", b""))
+            size += 120 + len(entry.data if type(entry) is Chunk else getattr(entry, "body", b""))
         digest = journal.digest if upto == journal.upto else 0
         contiguous = len(entries) == upto - base
         append = Append(journal.name, journal.owner, journal.scope, base, upto, digest, entries, [] if contiguous else sequences)
         return append, size + 60
+
+    def next_cold(self, journal: Journal, base: int, most: int) -> list[int]:
+        """The first sequences after ``base`` whose bytes are on the disk only."""
+        found: list[int] = []
+        for sequence in _after(journal, base):
+            entry = journal.live.get(sequence)
+            if entry is not None and is_cold(entry):
+                found.append(sequence)
+                if len(found) == most:
+                    break
+        return found
 
     def _notice_fork(self, journal: Journal, upto: int, digest: int) -> bool:
         """Whether the same stretch has two contents (R2). A digest of 0 says nothing."""
         if upto == journal.upto and digest and journal.digest and digest != journal.digest:
             self.forks.add(journal.name)
         return journal.name in self.forks
+
+
+def is_cold(entry: Entry) -> bool:
+    """Whether an entry's bytes are on the disk only."""
+    return type(entry) is Chunk and not entry.data
+
+
+def _after(journal: Journal, base: int) -> Iterable[int]:
+    """Ascending sequences after ``base`` among which are all live ones."""
+    live, upto = journal.live, journal.upto
+    return range(base + 1, upto + 1) if upto - base <= 2 * len(live) else sorted(s for s in live if s > base)
 
 
 def share_names(entry: Entry) -> None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from mesh.core.cluster.replica import Journal, Replica, to_ranges
-from mesh.wire.entries import Scope
+from mesh.wire.entries import Entry, Scope
 from mesh.wire.messages import Append, DotSet, Replicate
 
+FETCH_AHEAD = 8
+"""Entries of a journal that are read from the disk at once for a peer that lacks them."""
 LAG_S = 1.0
 """A follower that leaves a batch unacknowledged for longer does not hold up confirms (R15)."""
 
@@ -43,6 +46,10 @@ class Stream:
         self._complete_number = 0
         self._in_flight: deque[tuple[int, int, int, float]] = deque()
         self._in_flight_bytes = 0
+        self._fetched: dict[bytes, dict[int, Entry]] = {}
+        """By journal: entries that were read from the disk for this peer."""
+        self._fetching: dict[bytes, int] = {}
+        """By journal: rows that are still to come. It waits meanwhile, and others go ahead."""
 
     def wants(self, journal: Journal) -> bool:
         """Whether the peer is to hold this journal whole: its own too, of which a crash may have cost it the unsynced tail."""
@@ -82,22 +89,11 @@ class Stream:
         self, replica: Replica, mark: int, now: float, *, window_bytes: int, batch_bytes: int, deputies: list[str]
     ) -> Replicate | None:
         """The next batch to send, or None when there is nothing or the window is full."""
-        if self._in_flight_bytes > window_bytes or not (self.behind or self.settled or self.leases or not self.told_complete):
+        if self._in_flight_bytes > window_bytes:
             return None
-        appends: list[Append] = []
-        size = 0
-        while self.behind and size < batch_bytes:
-            name = next(iter(self.behind))
-            journal = replica.journals.get(name)
-            if journal is None or name in replica.forks or not self.wants(journal):
-                del self.behind[name]
-                continue
-            append, append_bytes = replica.cut(journal, self.cursors.get(name, 0), batch_bytes - size)
-            size += append_bytes
-            appends.append(append)
-            self.cursors[name] = append.upto
-            if append.upto == journal.upto:
-                del self.behind[name]
+        appends, size = self._cut(replica, batch_bytes)
+        if not (appends or self.settled or (not self.behind and (self.leases or not self.told_complete))):
+            return None
         settled = [DotSet(name, to_ranges(sorted(sequences))) for name, sequences in self.settled.items()]
         leases = [] if self.behind else self._take_leases()  # the peer forgets a lease with its message, so that has to be there first
         self.settled = {}
@@ -109,6 +105,51 @@ class Stream:
         self._in_flight.append((self.number, covered, size, now))
         self._in_flight_bytes += size
         return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies, self.id)
+
+    def _cut(self, replica: Replica, batch_bytes: int) -> tuple[list[Append], int]:
+        """What lies beyond the cursors, as far as it is in memory, at most about ``batch_bytes``; and its size."""
+        appends: list[Append] = []
+        size = 0
+        for name in list(self.behind):
+            if size >= batch_bytes:
+                break
+            journal = replica.journals.get(name)
+            if journal is None or name in replica.forks or not self.wants(journal):
+                del self.behind[name]
+                continue
+            if name in self._fetching:
+                continue
+            base = self.cursors.get(name, 0)
+            fetched = self._fetched.pop(name, {})
+            append, append_bytes = replica.cut(journal, base, batch_bytes - size, fetched)
+            if append.upto == base:
+                self._fetch(replica, journal, base)
+                continue
+            left = {sequence: entry for sequence, entry in fetched.items() if sequence > append.upto}
+            if left:
+                self._fetched[name] = left
+            size += append_bytes
+            appends.append(append)
+            self.cursors[name] = append.upto
+            if append.upto == journal.upto:
+                del self.behind[name]
+        return appends, size
+
+    def _fetch(self, replica: Replica, journal: Journal, base: int) -> None:
+        """The next entry is on the disk only: have it and some after it read."""
+        sequences = replica.next_cold(journal, base, FETCH_AHEAD)
+        fetched = self._fetched.setdefault(journal.name, {})
+        self._fetching[journal.name] = len(sequences)
+
+        def come(sequence: int, entry: Entry | None) -> None:
+            if entry is not None:
+                fetched[sequence] = entry
+            self._fetching[journal.name] -= 1
+            if not self._fetching[journal.name]:
+                del self._fetching[journal.name]
+
+        for sequence in sequences:
+            replica.reads.ask((journal.name, sequence), partial(come, sequence))
 
     def _take_leases(self) -> list[tuple[str, str, list[str]]]:
         leases, self.leases = self.leases, {}

@@ -16,7 +16,7 @@ from mesh.core.effects import Batch, Gap, Identity, Salvage
 from mesh.core.machine import Machine
 from mesh.core.states import Role
 from mesh.wire import frames
-from mesh.wire.entries import Entry
+from mesh.wire.entries import Dot, Entry
 from tests.simulation.parts import Disk
 from tests.unit.core.programs import Client, Program, Worker
 
@@ -301,6 +301,8 @@ class Cluster:
         action(*arguments)
         machine.flush()
         self._send(node, machine)
+        for dot in machine.turn.take_reads():
+            self._queue.append((self._read, node, node.life, dot))
         if node.batch is None:
             node.batch = machine.take_batch()
             if node.batch is None:
@@ -348,6 +350,10 @@ class Cluster:
     def _to_node(self, node: Node, life: int, session: bytes, blob: bytes) -> None:
         if node.process is not None and node.life == life:
             self.turn(node, node.machine.on_session, session, frames.decode_request(blob))
+
+    def _read(self, node: Node, life: int, dot: Dot) -> None:
+        if node.process is not None and node.life == life:
+            self.turn(node, node.machine.on_read, *dot, node.disk.entries.get(dot))
 
     def _commit(self, node: Node, life: int) -> None:
         if node.process is None or node.life != life or node.disk_stalled or node.batch is None:
