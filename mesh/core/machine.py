@@ -21,7 +21,7 @@ from mesh.core.cluster.twins import Twins
 from mesh.core.coordinator import Coordinator
 from mesh.core.edge.sessions import Edge
 from mesh.core.effects import Batch, Identity, Restored, Sends
-from mesh.core.questions import answer
+from mesh.core.relay import Relay
 from mesh.core.states import Role
 from mesh.core.turn import Turn
 from mesh.wire.entries import Member
@@ -90,8 +90,9 @@ class Machine:
         self.recovery = Recovery(restored.salvage, self.replica, self.replication, self.election, self.turn)
         self.twins = Twins(me, self.membership, settings, self.election.up_ms)
         self.policies = Policies(self.replica, settings)
-        self.broker = Broker(me, self.replica, self.membership, self.replication, self.policies, settings, self._post)
-        self.dispatcher = Dispatcher(self.broker, self.replication, settings, self._post)
+        self.relay = Relay(self)
+        self.broker = Broker(me, self.replica, self.membership, self.replication, self.policies, settings, self.relay.to_edge)
+        self.dispatcher = Dispatcher(self.broker, self.replication, settings, self.relay.to_edge)
         self.edge = Edge(
             me,
             self.replica,
@@ -99,9 +100,9 @@ class Machine:
             self.replication,
             self.turn,
             settings,
-            to_coordinator=self._to_coordinator,
+            to_coordinator=self.relay.to_coordinator,
             coordinator=lambda: (self.election.coordinator, self.election.term),
-            local_answer=self._answer_alone,
+            local_answer=self.relay.answer_alone,
         )
         self.reign = Coordinator(
             self.election,
@@ -112,7 +113,7 @@ class Machine:
             self.edge,
             self.turn,
             settings,
-            answer=self._answer,
+            answer=self.relay.answer,
         )
         self.now = 0.0
         self.wall_ms = 0
@@ -128,7 +129,7 @@ class Machine:
         self._handlers = self._make_handlers()
 
     def _make_handlers(self) -> dict[type, Callable[[str, Any], None]]:
-        to_broker, to_edge = self.reign.on_broker_message, self._on_edge_message
+        to_broker, to_edge = self.reign.on_broker_message, self.relay.on_edge_message
         return {
             Heartbeat: self._on_heartbeat,
             Goodbye: self._on_goodbye,
@@ -466,39 +467,3 @@ class Machine:
     def _on_consumers(self, sender: str, message: Consumers) -> None:
         if sender == self.election.coordinator:
             self.edge.consumed = frozenset(message.queues)
-
-    # -- between edge and broker --------------------
-
-    def _to_coordinator(self, message: PeerMessage) -> bool:
-        """From this node's edge to the coordinator; False when none is heard."""
-        if self.election.is_coordinator:
-            self.reign.on_broker_message(self.me.id, message)
-            return True
-        if self.election.coordinator:  # also while it is not heard: what is lost on the way is noticed and made good
-            self.turn.to_peer(self.election.coordinator, message)
-        return self.election.hears_coordinator()
-
-    def _answer(self, sender: str, message: PeerMessage) -> None:
-        if isinstance(message, Query):
-            body, error = answer(self, message.what, message.argument)
-            self._post(sender, Answer(message.number, body, error), True)
-
-    def _answer_alone(self, what: str, argument: str) -> tuple[bytes, str]:
-        """Without a coordinator this node can say what it knows, and do nothing."""
-        if what in ("status", "config"):
-            return answer(self, what, argument)
-        return b"null", "no-coordinator: the mesh has no coordinator right now; try again in a moment"
-
-    def _on_edge_message(self, sender: str, message: PeerMessage) -> None:
-        if sender != self.election.coordinator or (isinstance(message, Deliver) and self.replication.awaits_welcome):
-            return  # a delivery from before our report: the offers that follow that do not name it, so it will come again
-        self.edge.from_coordinator(message, False)
-
-    def _post(self, node: str, message: PeerMessage, after_commit: bool) -> None:
-        """From the broker to a node's edge."""
-        if node == self.me.id:
-            self.edge.from_coordinator(message, after_commit)
-        elif after_commit:
-            self.turn.to_peer_after_commit(node, message)
-        else:
-            self.turn.to_peer(node, message)
