@@ -137,7 +137,8 @@ class Coordinator:
 
     def dispatch(self) -> None:
         """Hand out what may be handed out."""
-        if self._election.role == Role.REIGNING and self._broker.dirty and self.has_authority():
+        waiting = self._broker.dirty or self._dispatcher.held
+        if waiting and self._election.role == Role.REIGNING and self.has_authority():
             self._dispatcher.dispatch()
 
     def successor(self, *, willing: bool = False) -> str:

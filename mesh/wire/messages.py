@@ -309,6 +309,14 @@ class Consumers(msgspec.Struct, array_like=True, tag=26):
     queues: list[str]
 
 
+class LeasesHeard(msgspec.Struct, array_like=True, tag=27):
+    """The sender knows the leases of every batch up to ``number``; unlike for Replicated nothing has to be on its disk for that."""
+
+    term: int
+    number: int
+    stream: int = 0
+
+
 class Fetch(msgspec.Struct, array_like=True, tag=34, gc=False):
     """The sender wants one chunk of a body. Who asks bounds what is under way to it, so that small messages pass between chunks."""
 
@@ -467,6 +475,7 @@ PeerMessage = (
     | Answer
     | Notice
     | Consumers
+    | LeasesHeard
     | Fetch
     | Fetched
 )

@@ -8,7 +8,7 @@ from functools import partial
 from mesh.config import Settings
 from mesh.core.broker.dead_letters import DeadLetters
 from mesh.core.broker.delayed import Delayed
-from mesh.core.broker.queues import Queue, Record
+from mesh.core.broker.queues import Queue, Record, rank
 from mesh.core.broker.results import Results
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.membership import Membership
@@ -157,7 +157,7 @@ class Broker:
     def _enqueue(self, journal: Journal, sequence: int, message: Message) -> None:
         id = message.id
         known = self.records.get(id)
-        if known is not None and _rank(message, journal, sequence) > _rank(known.message, known.journal, known.sequence):
+        if known is not None and rank(message, journal, sequence) > rank(known.message, known.journal, known.sequence):
             self._supersede(known, journal, sequence, message)
             return
         if known is not None or id in self.results:
@@ -183,7 +183,7 @@ class Broker:
 
     def _supersede(self, known: Record, journal: Journal, sequence: int, message: Message) -> None:
         """Of two entries for one id the higher stands, on every side of a split: so a merge can never settle both."""
-        worker = self.workers.get(known.worker) if known.state is RecordState.LEASED else None
+        worker = self.workers.get(known.worker) if known.state is RecordState.LEASED and known.held is None else None
         self._remove(known)
         self._replica.settle(known.journal, known.sequence)
         self._wait_for(message.id, known.journal.owner)
@@ -273,6 +273,9 @@ class Broker:
 
     def _lose(self, record: Record, how: str) -> None:
         """The worker died with it: count the attempt durably by writing the message anew, or give up (R24)."""
+        if record.held is not None:  # it had not left
+            self._give_back(record)
+            return
         message = record.message
         worker = self.workers.get(record.worker)
         self.redelivered += 1
@@ -363,6 +366,8 @@ class Broker:
                 self._give_back(record)
         for id in sorted(active):
             held = self.records.get(id)
+            if held is not None and held.held is not None:  # its delivery has not left, so who has it already keeps it
+                self._give_back(held)
             if held is not None and held.state is not RecordState.LEASED:
                 self._lease(held, worker)
             elif held is not None and held.worker != worker.id and held.worker not in self.workers:
@@ -485,8 +490,3 @@ class Broker:
             if now - worker.orphaned_at >= grace_s:
                 self._drop_worker(worker, "its worker did not come back after its node was lost")
         self.results.expire(self.wall_ms)
-
-
-def _rank(message: Message, journal: Journal, sequence: int) -> tuple[int, bytes, int]:
-    """Which of two entries for one id stands: an entry that counts one more attempt replaced the other, else the dot decides."""
-    return message.attempts, journal.name, sequence

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
 from mesh.config import Settings
 from mesh.core.broker.broker import Broker, Post
+from mesh.core.broker.queues import Record
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.replication import Replication
 from mesh.wire.messages import Consumers, Deliver, Delivery, Notice
 
 CONSUMERS_GRACE_S = 2.0
 """A reign younger than this does not warn publishers that nobody consumes."""
+
+
+class Held(NamedTuple):
+    """Deliveries to one worker that leave as soon as the deputies know the leases."""
+
+    mark: int
+    worker: WorkerState
+    records: list[Record]
+    deliveries: list[Delivery]
 
 
 class Dispatcher:
@@ -22,12 +35,16 @@ class Dispatcher:
         self._post = post
         self._first = 0
         self._noticed: set[tuple[str, str]] = set()
+        self.held: deque[Held] = deque()
+        """Leased, and not on the way: a successor that did not know of it would hand it out once more (R10)."""
         self.consumed: set[str] | None = None
         """The consumed queues as they were told last; None before they were."""
         self.delivered = 0
 
     def dispatch(self) -> None:
         """Deliver as much as the workers have room for. The caller has checked the authority to do so."""
+        if self.held:
+            self._let_go()
         broker = self._broker
         if not broker.dirty:
             return
@@ -49,6 +66,7 @@ class Dispatcher:
     def _give(self, worker: WorkerState, limit: int) -> None:
         queues = self._broker.queues
         deliveries: list[Delivery] = []
+        records: list[Record] = []
         size = 0
         names = worker.queues[worker.turn :] + worker.queues[: worker.turn]
         for name in names:
@@ -62,20 +80,40 @@ class Dispatcher:
                 worker.leases[message.id] = record
                 size += len(message.body) + 100
                 if size > self._settings.max_frame_bytes // 2 and deliveries:
-                    self._send(worker, deliveries)
+                    self._send(worker, records, deliveries)
                     limit -= len(deliveries)
-                    deliveries, size = [], len(message.body)
+                    records, deliveries, size = [], [], len(message.body)
+                records.append(record)
                 deliveries.append(Delivery(message.id, message.task, message.body, message.attempts + 1, message.queue))
             if len(deliveries) >= limit:
                 break
         if deliveries:
             worker.turn = (worker.turn + 1) % len(worker.queues)
-            self._send(worker, deliveries)
+            self._send(worker, records, deliveries)
 
-    def _send(self, worker: WorkerState, deliveries: list[Delivery]) -> None:
+    def _send(self, worker: WorkerState, records: list[Record], deliveries: list[Delivery]) -> None:
+        mark = self._replication.note_leases(worker.id, worker.node, [delivery.id for delivery in deliveries])
+        if self._replication.have_heard(mark, worker.node):
+            self._deliver(worker, deliveries)
+            return
+        for record, delivery in zip(records, deliveries, strict=True):
+            record.held = delivery
+        self.held.append(Held(mark, worker, records, deliveries))
+
+    def _deliver(self, worker: WorkerState, deliveries: list[Delivery]) -> None:
         self.delivered += len(deliveries)
-        self._replication.note_leases(worker.id, worker.node, [delivery.id for delivery in deliveries])
         self._post(worker.node, Deliver(worker.id, deliveries), False)
+
+    def _let_go(self) -> None:
+        """Deliver what the deputies know by now, as far as the lease still stands."""
+        waiting, self.held = self.held, deque()
+        for held in waiting:
+            standing = [record for record, delivery in zip(held.records, held.deliveries, strict=True) if record.held is delivery]
+            # what a worker is about to say that it holds is judged before more is on its way
+            if standing and (not held.worker.synced or not self._replication.have_heard(held.mark, held.worker.node)):
+                self.held.append(held)
+            elif standing:
+                self._deliver(held.worker, [record.let_go() for record in standing])
 
     # -- what people should know --------------------
 
@@ -110,5 +148,6 @@ class Dispatcher:
 
     def reset(self) -> None:
         """A new reign: nothing has been told yet."""
+        self.held.clear()
         self.consumed = None
         self._noticed = set()

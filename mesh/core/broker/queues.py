@@ -9,12 +9,13 @@ from mesh.core.cluster.replica import Journal
 from mesh.core.states import RECORD_TRANSITIONS, RecordEvent, RecordState
 from mesh.errors import LocalProtocolError
 from mesh.wire.entries import Message
+from mesh.wire.messages import Delivery
 
 
 class Record:
     """A live message and what the coordinator does with it."""
 
-    __slots__ = ("delivered_ms", "journal", "message", "order", "sequence", "state", "worker")
+    __slots__ = ("delivered_ms", "held", "journal", "message", "order", "sequence", "state", "worker")
 
     def __init__(self, message: Message, journal: Journal, sequence: int, order: int) -> None:
         self.message = message
@@ -27,6 +28,8 @@ class Record:
         """Wall clock when the last delivery left."""
         self.worker = ""
         """The worker that holds the lease while LEASED."""
+        self.held: Delivery | None = None
+        """What the worker shall get of it as soon as the deputies know the lease."""
 
     def move(self, event: RecordEvent) -> None:
         """Follow the table. Raises LocalProtocolError when it has no such transition."""
@@ -34,6 +37,18 @@ class Record:
             self.state = RECORD_TRANSITIONS[self.state][event]
         except KeyError:
             raise LocalProtocolError(f"message {self.message.id}: no transition from {self.state.name} by {event.name}") from None
+        self.held = None
+
+    def let_go(self) -> Delivery:
+        """The delivery that was held leaves now."""
+        delivery, self.held = self.held, None
+        assert delivery is not None
+        return delivery
+
+
+def rank(message: Message, journal: Journal, sequence: int) -> tuple[int, bytes, int]:
+    """Which of two entries for one id stands: an entry that counts one more attempt replaced the other, else the dot decides."""
+    return message.attempts, journal.name, sequence
 
 
 class Queue:

@@ -15,7 +15,7 @@ from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
 from mesh.wire.entries import Entry, Message, Scope
-from mesh.wire.messages import Reign, Release, Replicate, Replicated, Report, Welcome
+from mesh.wire.messages import LeasesHeard, Reign, Release, Replicate, Replicated, Report, Welcome
 
 
 class Inbound:
@@ -191,6 +191,8 @@ class Replication:
             if self._me.id not in self.deputies:
                 self.soft_leases.clear()
         self._acks[sender] = Replicated(message.term, message.number, message.stream)
+        if message.leases:  # at once: deliveries wait for it
+            self._turn.to_peer(sender, LeasesHeard(message.term, message.number, message.stream))
         return True
 
     def _pass_on(self, name: bytes) -> None:
@@ -206,6 +208,12 @@ class Replication:
         if stream is not None and (stream.term, stream.id) == (message.term, message.stream):
             stream.acknowledge(message.number)
             stream.acked_copies = message.copies
+
+    def on_leases_heard(self, sender: str, message: LeasesHeard) -> None:
+        """A peer knows the leases of a batch."""
+        stream = self.streams.get(sender)
+        if stream is not None and (stream.term, stream.id) == (message.term, message.stream):
+            stream.hear(message.number)
 
     @property
     def awaits_welcome(self) -> bool:
@@ -276,12 +284,19 @@ class Replication:
 
     # -- flow --------------------
 
-    def note_leases(self, worker: str, node: str, ids: list[str]) -> None:
-        """Tell the deputies that messages were delivered, before they could have to take over."""
+    def note_leases(self, worker: str, node: str, ids: list[str]) -> int:
+        """Tell the deputies what is about to be delivered; returns the mark for :meth:`have_heard`."""
         for peer in self.deputies:
             stream = self.streams.get(peer)
             if stream is not None:
                 stream.leases.update(dict.fromkeys(ids, (worker, node)))
+        return self._turn.mark
+
+    def have_heard(self, mark: int, node: str) -> bool:
+        """Whether all full deputies that keep up know the leases up to a mark; ``node``, which gets the delivery itself, has no need to."""
+        now = self._membership.now
+        deputies = (self.streams.get(peer) for peer in self.deputies if peer != node and not self._membership.gone_for_sure(peer))
+        return all(stream is not None and (stream.heard_mark >= mark or not self._counts(stream, now)) for stream in deputies)
 
     def when_copied(self, action: Callable[[int], None]) -> None:
         """Run ``action(copies)`` when all that was decided so far has its copies."""

@@ -41,6 +41,8 @@ class Stream:
         self.complete = False
         """... and the peer has fsynced it."""
         self.acked_mark = 0
+        self.heard_mark = 0
+        """The mark up to which the peer knows the leases."""
         self.acked_copies = 1
         """Disks that the peer's acknowledgements stand for."""
         self._complete_number = 0
@@ -155,8 +157,16 @@ class Stream:
         leases, self.leases = self.leases, {}
         return by_worker(leases)
 
+    def hear(self, number: int) -> None:
+        """The peer knows the leases of every batch up to ``number``."""
+        for sent, mark, _, _ in self._in_flight:
+            if sent > number:
+                return
+            self.heard_mark = max(self.heard_mark, mark)
+
     def acknowledge(self, number: int) -> None:
         """The peer has fsynced every batch up to ``number``."""
+        self.hear(number)
         while self._in_flight and self._in_flight[0][0] <= number:
             _, mark, size, _ = self._in_flight.popleft()
             self._in_flight_bytes -= size

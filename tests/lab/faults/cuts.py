@@ -10,7 +10,7 @@ from benchmarks.harness import percentile
 from tests.lab.faults import evidence
 from tests.lab.faults.row import Row
 from tests.lab.faults.sizes import Sizes
-from tests.lab.faults.stage import CALM_S, Round, Stage
+from tests.lab.faults.stage import CALM_S, SLOTS, Round, Stage
 from tests.polling import poll_until
 
 HALF_CYCLE_S = 2.0
@@ -36,7 +36,10 @@ def long_split(stage: Stage, sizes: Sizes) -> Row:
 
 
 def strict_split(stage: Stage, sizes: Sizes) -> Row:
-    """12: longer than patience with partition=strict; the minority must not start anything."""
+    """12: longer than patience with partition=strict; the minority must not start anything.
+
+    After the patience the majority takes the worker on the other side for lost, and tries again what that held.
+    """
     lasts_s = PATIENCE_S + sizes.split_s
     row = Row("12", f"the same with partition=strict, {lasts_s:g} s")
     said = stage.lab[stage.names[0]].mesh("config", "set", "partition", "strict", check=False)
@@ -45,7 +48,7 @@ def strict_split(stage: Stage, sizes: Sizes) -> Row:
         return row
     row = _split(stage, row, lasts_s)
     row.require(row.notes[-1] == STOOD_STILL, "the minority begins nothing")
-    row.require(row.duplicated == 0, "nothing runs twice with partition=strict")
+    row.require(row.duplicated <= SLOTS, "nothing runs twice but what the worker that was cut off held")
     return row
 
 

@@ -45,8 +45,7 @@ FAULTS = [
     Fault(4, crashes.random_nodes_killed),
     Fault(5, crashes.all_nodes_killed, times=5),
     Fault(9, disks.stale_disk, times=3),
-    # 11, 12 and 21 still break a promise: in the long form, where their rows say so, until the causes are mended
-    Fault(11, cuts.short_split, long_only=True, times=5),
+    Fault(11, cuts.short_split, times=5),
     Fault(14, cuts.one_way),
     Fault(14, cuts.partial),
     Fault(15, cuts.flapping),
@@ -59,10 +58,10 @@ FAULTS = [
     Fault(25, disks.backlog),
     Fault(7, disks.disk_wiped, leaves_other_mesh=True),
     Fault(8, disks.alone_then_wiped, leaves_other_mesh=True),
-    Fault(21, pauses.clock_an_hour_off, long_only=True, leaves_other_mesh=True),
-    Fault(21, pauses.clock_a_year_off, leaves_other_mesh=True, long_only=True),
+    Fault(21, pauses.clock_an_hour_off, leaves_other_mesh=True),
+    Fault(21, pauses.clock_a_year_off, leaves_other_mesh=True),
     Fault(11, cuts.long_split, settings=PATIENCE, long_only=True, times=3),
-    Fault(12, cuts.strict_split, long_only=True, settings=PATIENCE, leaves_other_mesh=True),
+    Fault(12, cuts.strict_split, settings=PATIENCE, leaves_other_mesh=True),
     Fault(13, cuts.two_nodes, hosts=THREE[:2], settings=PATIENCE),
 ]
 

@@ -1,0 +1,146 @@
+"""A delivery leaves when whoever may take over knows its lease: so a cut that is shorter than patience runs nothing twice (R10)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mesh.core.cluster.streams import LAG_S
+from tests.unit.core.cluster import TICK_S, Cluster
+from tests.unit.core.programs import Worker
+
+
+def settled(names: str = "abc", **settings: object) -> Cluster:
+    """A mesh that a coordinates, with b as its deputy."""
+    cluster = Cluster(names, **settings)
+    cluster.until(cluster.agreed)
+    assert (cluster.coordinator, cluster["a"].replication.deputies) == ("a", ["b"])
+    return cluster
+
+
+def runs(*workers: Worker) -> Counter[str]:
+    """How often each task was begun."""
+    return Counter(delivery.id for worker in workers for delivery in worker.deliveries)
+
+
+def work(cluster: Cluster, workers: list[Worker], seconds: float) -> None:
+    """Let time pass; each worker finishes what it holds at every tick."""
+    for _ in range(round(seconds / TICK_S)):
+        for worker in workers:
+            worker.finish()
+        cluster.run(TICK_S)
+
+
+def test_r10_a_delivery_leaves_when_the_deputy_knows_its_lease() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.hold("b", "a")
+    client.submit("t1")
+    cluster.run(0.2)
+    assert "t1" in cluster["b"].replication.soft_leases
+    assert not worker.held
+    cluster.release("b", "a")
+    assert worker.held.keys() == {"t1"}
+
+
+def test_r10_nothing_has_to_be_on_the_deputys_disk_for_that() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.stall_disk("b")
+    number = client.submit("t1")
+    assert worker.held
+    assert client.copies(number) == 0
+
+
+def test_a_delivery_to_the_deputys_own_worker_waits_for_nothing() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("b"), cluster.client("a")
+    cluster.hold("b", "a")
+    client.submit("t1")
+    assert worker.held
+
+
+def test_r10_in_a_split_shorter_than_patience_nothing_runs_twice() -> None:
+    """The coordinator, its worker and its publishers on one side; both sides go on for as long as they may."""
+    cluster = settled()
+    workers = [cluster.worker(name) for name in "abc"]
+    alone, other = cluster.client("a"), cluster.client("b")
+    alone.submit(*(f"early{number}" for number in range(200)))
+    work(cluster, workers, 0.5)
+    cluster.split("a", "bc")
+    alone.submit(*(f"alone{number}" for number in range(20)))
+    other.submit(*(f"other{number}" for number in range(20)))
+    begun = len(workers[0].deliveries)
+    work(cluster, workers, 4.0)
+    assert len(workers[0].deliveries) == begun, "what it was given before it could know of the cut was known to the deputy"
+    cluster.heal()
+    work(cluster, workers, 8.0)
+    assert set(runs(*workers).values()) == {1}
+    assert len(runs(*workers)) == 240
+
+
+def test_r10_a_short_cut_without_an_election_loses_no_delivery() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.split("a", "bc")
+    client.submit("t1")
+    cluster.run(0.6)
+    assert not worker.held
+    cluster.heal()
+    cluster.run(3)
+    assert runs(worker) == {"t1": 1}
+
+
+def test_a_deputy_that_falls_silent_holds_up_deliveries_until_it_is_taken_for_lost() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("c"), cluster.client("a")
+    cluster.crash("b", vanish=True)
+    client.submit("t1")
+    assert not worker.held
+    waited_s = cluster.until(lambda: worker.held, 2.0)
+    assert waited_s <= cluster.settings.heartbeat_timeout_s + 2 * TICK_S
+    assert worker.deliveries[0].attempt == 1
+
+
+def test_a_deputy_that_is_gone_for_sure_holds_up_nothing() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("c"), cluster.client("a")
+    cluster.crash("b")
+    client.submit("t1")
+    assert worker.held
+
+
+def test_r15_a_deputy_that_lags_holds_up_nothing_for_longer_than_confirms() -> None:
+    cluster = settled(link_window_bytes=1 << 16)
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.stall_disk("b")
+    client.submit("t1", body=bytes(100_000), queue="of nobody")
+    client.submit("t2")
+    assert not worker.held, "the window is full: the deputy can't be told"
+    waited_s = cluster.until(lambda: worker.held, 3.0)
+    assert waited_s <= LAG_S + 2 * TICK_S
+
+
+def test_r24_a_delivery_that_never_left_costs_no_attempt_when_its_worker_dies() -> None:
+    cluster = settled()
+    dying, client = cluster.worker("a"), cluster.client("a")
+    cluster.hold("b", "a")
+    client.submit("t1")
+    dying.die()
+    cluster.release("b", "a")
+    worker = cluster.worker("b")
+    assert (worker.deliveries[0].attempt, len(dying.deliveries)) == (1, 0)
+
+
+def test_a_worker_that_reports_while_a_delivery_is_held_gets_it_once() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.hold("b", "a")
+    client.submit("t1")
+    worker.attach("a")
+    cluster.run(0.2)
+    assert not worker.held
+    cluster.release("b", "a")
+    cluster.run(0.2)
+    assert runs(worker) == {"t1": 1}
+    worker.finish()
+    assert client.results().keys() == {"t1"}
