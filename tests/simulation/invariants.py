@@ -299,7 +299,7 @@ def i12_everything_is_bounded(world: World) -> None:
             "watchers": (len(broker.watchers.keys() - excuses), 0),
             "leases known to deputies": (len(replication.soft_leases.keys() - excuses), 0),
             "queues": (len(broker.queues), len(broker.records.keys() & excuses)),
-            "workers": (len(broker.workers), len(world.workers)),
+            "workers": (sum(worker.orphaned_at is None for worker in broker.workers.values()), len(world.workers)),
             "silent sessions": (sum(_is_silent(world, session.heard_at) for session in machine.edge.sessions.values()), 0),
             "peers": (len(machine.membership.peers), nodes - 1),
             "members": (sum(len(j.live) for j in machine.replica.journals.values() if j.scope == Scope.SHARED), nodes),

@@ -332,8 +332,11 @@ class Replication:
         self.release_waits(now)
 
     def _acknowledge(self, peer: str, ack: Replicated, copies: int) -> None:
-        """Tell a member on how many disks beside its own its entries are, the deputies' included."""
-        ack.copies = copies - (peer in self.deputies)
+        """Tell a member on how many disks beside its own its entries are, the deputies' included.
+
+        A deputy that lags does not count itself, so that what is left of the copies may be this disk alone.
+        """
+        ack.copies = max(1, copies - (peer in self.deputies))
         self._turn.to_peer(peer, ack)
 
     def release_waits(self, now: float) -> None:

@@ -121,6 +121,24 @@ def test_r15_a_slow_follower_does_not_slow_confirms() -> None:
     assert client.copies(later) == 1
 
 
+def test_r6_a_deputy_whose_own_disk_was_slow_gets_its_confirms_in_the_end() -> None:
+    """The coordinator acknowledged with its own disk alone, as neither deputy's answered."""
+    cluster = Cluster("a", copies=3)
+    cluster.start("b", "c")
+    cluster.until(cluster.agreed)
+    client = cluster.client("b")
+    client.submit("t1")
+    cluster.crash("c", vanish=True)
+    cluster.stall_disk("b")
+    cluster.client("a").submit("t2")
+    number = client.submit("t3")
+    cluster.run(3)
+    assert client.copies(number) == 0
+    cluster.resume_disk("b")
+    cluster.run(1)
+    assert client.copies(number) == 2
+
+
 def test_i4_a_confirm_never_counts_a_disk_that_does_not_hold_it(three: Cluster) -> None:
     """Every disk stalls in turn while messages come: whatever is confirmed at that instant is there."""
     client = three.client("c")
