@@ -54,15 +54,16 @@ def test_rows_of_one_fault_add_up_and_keep_what_any_of_them_broke() -> None:
 
 
 def test_a_leak_shows_as_a_slope_once_the_process_is_warm() -> None:
-    leaking = [Sample(5.0 * n, "a", 1, 50 + n / 72, 20) for n in range(200)]  # 72 samples in six minutes: 10 MB/h
-    young = [Sample(5.0 * n, "b", 2, 50, 20) for n in range(20)]
+    leaking = [Sample(5.0 * n, "a", 1, 50 + n / 72, 20, 3 + n / 72) for n in range(200)]  # 72 samples in six minutes: 10 MB/h
+    young = [Sample(5.0 * n, "b", 2, 50, 20, 3) for n in range(20)]
     (slope,) = slopes([*leaking, *young])
-    assert round(slope.rss_mb_per_h) == 10
+    assert (round(slope.rss_mb_per_h), round(slope.disk_mb_per_h)) == (10, 10)
     assert slope.files_per_h == 0
 
 
 def test_noise_of_a_short_run_is_no_leak_and_real_growth_is() -> None:
-    noise = [Sample(5.0 * n, "a", 1, 50 + n / 720, 40 + n // 160) for n in range(200)]
-    leaking = [Sample(5.0 * n, "a", 1, 50 + n / 10, 40 + n // 20) for n in range(200)]
+    noise = [Sample(5.0 * n, "a", 1, 50 + n / 720, 40 + n // 160, 3) for n in range(200)]
+    leaking = [Sample(5.0 * n, "a", 1, 50 + n / 10, 40 + n // 20, 3 + n / 10) for n in range(200)]
     assert slopes(noise)[0].leaks() == []
-    assert [leak.partition(":")[0] for leak in slopes(leaking)[0].leaks()] == ["memory without slope", "open files without slope"]
+    told = [leak.partition(" without slope:")[0] for leak in slopes(leaking)[0].leaks()]
+    assert told == ["memory", "open files", "disk"]

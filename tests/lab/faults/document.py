@@ -115,12 +115,12 @@ def soaked(run: Mapping[str, Any]) -> str:
             "are those that lived for some minutes between their kills. Results are kept for 30 s, so that memory is not theirs."
         ),
         "",
-        "| node | minutes | RSS MB | MB/h | open files | files/h |",
-        "|---|---|---|---|---|---|",
+        "| node | minutes | RSS MB | MB/h | open files | files/h | state MB | MB/h |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for slope in run["slopes"]:
         lines.append(
             f"| {slope['host']} | {slope['minutes']:.0f} | {slope['rss_mb']:.0f} | {slope['rss_mb_per_h']:+.1f} | {slope['files']:.0f} "
-            f"| {slope['files_per_h']:+.1f} |"
+            f"| {slope['files_per_h']:+.1f} | {slope['disk_mb']:.1f} | {slope['disk_mb_per_h']:+.1f} |"
         )
     return "\n".join([*lines, "", *(f"**broken: {promise}**\n" for promise in run["broken"])])

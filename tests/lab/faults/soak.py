@@ -1,10 +1,12 @@
-"""A random fault every half minute, for as long as wanted, while the memory and the open files of every node are sampled."""
+"""A random fault every half minute, for as long as wanted, while memory, open files and state on the disk of every node are sampled."""
 
 from __future__ import annotations
 
 import statistics
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +27,10 @@ SETTINGS = {"MESH_RESULT_EXPIRES_S": "30"}
 """Results are kept for a day by default, and memory grows with them until the first go: what is looked for is growth that has no end."""
 RSS_SLOPE_MB_PER_H = 20.0
 FILES_SLOPE_PER_H = 5.0
+DISK_SLOPE_MB_PER_H = 20.0
 RSS_NOISE_MB = 4.0
 FILES_NOISE = 4.0
+DISK_NOISE_MB = 4.0
 """Less growth than this in all is no slope, however short the time was."""
 
 
@@ -38,6 +42,7 @@ class Sample(NamedTuple):
     pid: int
     rss_mb: float
     files: int
+    disk_mb: float
 
 
 class Soak:
@@ -53,17 +58,24 @@ class Soak:
         """Fault after fault; returns one row for all."""
         act = self.stage.begin(publishers=[self.survivor])
         act.strike(lambda: None)
-        begun = time.monotonic()
-        while time.monotonic() - begun < seconds:
-            next_s = time.monotonic() + EVERY_S
-            fault = self.stage.random.choice(FAULTS)
-            self.faults.append(fault.__name__)
-            fault(self, act)
-            self._sample_until(next_s)
-        act.heal(lambda: None)
         row = Row("26", f"soak: a random fault every {EVERY_S:g} s for {seconds / 60:g} min")
+        begun = time.monotonic()
+        try:
+            while time.monotonic() - begun < seconds:
+                self._fault_and_calm(act)
+        except Exception as error:  # what was sampled until then counts all the same
+            row.broken.append(f"ended after {(time.monotonic() - begun) / 60:.0f} min, at {self.faults[-1]}: {error}"[:200])
+            traceback.print_exc()
+        act.heal(lambda: None)
         row.pauses_s.append(act.history().longest_pause_s(act.struck_at_s))
         return act.end(row)
+
+    def _fault_and_calm(self, act: Round) -> None:
+        next_s = time.monotonic() + EVERY_S
+        fault = self.stage.random.choice(FAULTS)
+        self.faults.append(fault.__name__)
+        fault(self, act)
+        self._sample_until(next_s)
 
     def last(self, seconds: float) -> None:
         """Let time pass."""
@@ -85,7 +97,8 @@ class Soak:
     def _sample(self) -> None:
         for name, node in self.stage.fleet.nodes.items():
             files = len(list(Path(f"/proc/{node.pid}/fd").iterdir()))
-            self.samples.append(Sample(time.time(), name, node.pid, resident_bytes(node.pid) / 1e6, files))
+            disk_mb = disk_bytes(self.stage.lab[name].home) / 1e6
+            self.samples.append(Sample(time.time(), name, node.pid, resident_bytes(node.pid) / 1e6, files, disk_mb))
 
 
 def node_killed(soak: Soak, act: Round) -> None:
@@ -151,6 +164,8 @@ class Slope(NamedTuple):
     rss_mb_per_h: float
     files: float
     files_per_h: float
+    disk_mb: float
+    disk_mb_per_h: float
 
     def leaks(self) -> list[str]:
         """What grows, beyond noise."""
@@ -160,6 +175,8 @@ class Slope(NamedTuple):
             found.append(f"memory without slope: {self.rss_mb_per_h:+.0f} MB/h on {self.host}")
         if self.files_per_h > max(FILES_SLOPE_PER_H, FILES_NOISE / hours):
             found.append(f"open files without slope: {self.files_per_h:+.1f}/h on {self.host}")
+        if self.disk_mb_per_h > max(DISK_SLOPE_MB_PER_H, DISK_NOISE_MB / hours):
+            found.append(f"disk without slope: {self.disk_mb_per_h:+.0f} MB/h on {self.host}")
         return found
 
 
@@ -174,6 +191,7 @@ def slopes(samples: list[Sample]) -> list[Slope]:
         hours = [(sample.at_s - mine[0].at_s) / 3600 for sample in mine]
         rss = statistics.linear_regression(hours, [sample.rss_mb for sample in mine])
         files = statistics.linear_regression(hours, [float(sample.files) for sample in mine])
+        disk = statistics.linear_regression(hours, [sample.disk_mb for sample in mine])
         found.append(
             Slope(
                 mine[0].host,
@@ -183,9 +201,20 @@ def slopes(samples: list[Sample]) -> list[Slope]:
                 rss.slope,
                 statistics.median(sample.files for sample in mine),
                 files.slope,
+                mine[-1].disk_mb,
+                disk.slope,
             )
         )
     return found
+
+
+def disk_bytes(folder: Path) -> int:
+    """What a folder holds; files come and go while it is looked at."""
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += file.lstat().st_size
+    return total
 
 
 def run(seconds: float) -> dict[str, Any]:
