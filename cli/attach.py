@@ -62,9 +62,14 @@ class Questions:
 
 @contextmanager
 def attached(options: Options) -> Iterator[Questions]:
-    """A connection to the node on this machine, or to one that is found when there is none; looked for at the first question."""
+    """A connection to the node on this machine, or to one that is found when there is none; looked for at the first question.
+
+    Raises MeshNotFound at once when there is nowhere to look.
+    """
     settings = options.settings()
-    client = Client(NodeFinder(options.mesh, options.home.root, options["join"], settings), "mesh", settings)
+    finder = NodeFinder(options.mesh, options.home.root, options["join"], settings)
+    finder.check_places()
+    client = Client(finder, "mesh", settings)
     try:
         yield Questions(client, settings.discovery_timeout_s + ANSWER_TIMEOUT_S)
     finally:

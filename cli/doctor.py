@@ -12,6 +12,7 @@ from mesh.cli.attach import attached, mesh_option
 from mesh.cli.findings import Finding, Verdict, fail, ok, warn
 from mesh.cli.identity import examine as examine_identity
 from mesh.cli.lookout import browse
+from mesh.cli.status import wrong_clocks
 from mesh.discovery import local
 from mesh.discovery.interfaces import host_port, is_loopback
 from mesh.discovery.local import Rendezvous
@@ -133,6 +134,11 @@ def health(status: dict[str, Any]) -> Iterator[Finding]:
         yield warn("members", f"lost: {', '.join(missing)}", "start their nodes (mesh up), or look at the network between")
     else:
         yield ok("members", f"{len(status['nodes'])}, none lost")
+    wrong = [f"that of {name} is {text}" for name, text in wrong_clocks(status)]
+    if wrong:
+        yield warn("clocks", "; ".join(wrong), "set them by NTP (timedatectl set-ntp true): tasks with a countdown may start late")
+    else:
+        yield ok("clocks", "all within 2 s of the coordinator's")
     if status["under_replicated"]:
         yield warn("copies", f"{status['under_replicated']} entries have fewer copies than wanted", "keep at least two nodes up")
     else:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 WATCH_PAUSE_S = 1.0
+SKEW_MAX_MS = 2000
+"""Clocks further apart are warned of: a countdown may be late by as much (R23)."""
 
 
 @click.command(epilog=output.example("mesh status", "mesh status --json", "mesh status --watch"))
@@ -68,16 +70,27 @@ def draw(state: dict[str, Any]) -> Group:
             parts.append(f"no {title.lower()}{NONE_YET.get(key, '')}\n")
     if state.get("under_replicated"):
         parts.append(f"{state['under_replicated']} messages and results have fewer copies than wanted; `mesh doctor` says why")
+    parts += [f"the clock of {escape(name)} is {text}; set it by NTP" for name, text in wrong_clocks(state)]
     return Group(*parts)
 
 
 QUEUES = ("Queues", "queues", ("name", "ready", "delayed", "unsettled", "consumers", "waiting_for", "dead_letters"))
 TABLES = [
-    ("Nodes", "nodes", ("name", "role", "state", "address", "pid", "version")),
+    ("Nodes", "nodes", ("name", "role", "state", "address", "pid", "version", "skew_ms")),
     ("Workers", "workers", ("name", "node", "queues", "tasks", "slots", "active")),
     QUEUES,
 ]
 NONE_YET = {"workers": "; start one: mesh worker -A APP"}
+
+
+def wrong_clocks(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """(node, how far it is off) for nodes whose wall clock differs from that of the node that answered by more than is harmless (R23)."""
+    nodes = [(node["name"], node.get("skew_ms") or 0) for node in state.get("nodes", [])]
+    return [
+        (name, f"{abs(skew_ms) / 1000:.1f} s {'ahead of' if skew_ms > 0 else 'behind'} the coordinator's")
+        for name, skew_ms in nodes
+        if abs(skew_ms) > SKEW_MAX_MS
+    ]
 
 
 def headline(state: dict[str, Any]) -> str:

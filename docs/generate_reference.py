@@ -22,8 +22,8 @@ SETTINGS = """# Settings
 Generated from `mesh/config.py` by `docs/generate_reference.py`.
 
 A value comes from, in falling order: a keyword, the environment (`MESH_` and the name in capitals, for example `MESH_COPIES=1`),
-`config.toml` in `MESH_HOME/<mesh>/` and then in `MESH_HOME/` (an embedded node reads none), the default. Times are in seconds, sizes in bytes. A value out of range, or a key in a file that does not exist, is refused when the program
-starts.
+`config.toml` in `MESH_HOME/<mesh>/` and then in `MESH_HOME/` (an embedded node reads none), the default. Times are in seconds, sizes in
+bytes. A value out of range, or a key in a file that does not exist, is refused when the program starts.
 
 Those marked **mesh** are settled for all nodes at once by `mesh config set NAME VALUE`. Such a value is kept by every node, counts within a
 moment on all that are reachable and on the others when they come back, survives restarts, and wins over what a node was started with;

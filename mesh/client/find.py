@@ -111,6 +111,18 @@ class NodeFinder:
         keys = self.keys()
         return Member(id=ids.node_id(keys.public), name=platform.node(), key=keys.public, addresses=[], durable=False)
 
+    def check_places(self) -> None:
+        """Raises MeshNotFound when there is nowhere to look: a search would find nothing, however long it took. Raises MeshError for
+        files that can't be used.
+        """
+        if local.read(self.home.run_dir) is None and not self.known_doors() and not (self.may_knock and self.secret()):
+            self.notes.setdefault("this machine", f"no node runs for {self.home.path}")
+            if self.may_knock:
+                self.notes["seeds and mDNS"] = f"not tried without the mesh's secret: {GET_SECRET}"
+            raise MeshNotFound(
+                f"no node of the mesh {self.home.mesh!r} runs here, and there is nowhere else to look ({self._tried()}){self._start()}"
+            )
+
     @property
     def may_knock(self) -> bool:
         """A home with a node's state is a member already; knocking as a guest would deny that."""
@@ -121,9 +133,13 @@ class NodeFinder:
         mesh, timeout_s = self.home.mesh, self._settings.discovery_timeout_s
         if self.refusal is not None:
             return NotAllowed(f"the mesh {mesh!r} does not let this machine in: {self.refusal}; {GET_SECRET}")
-        tried = "; ".join(f"{layer}: {note}" for layer, note in self.notes.items())
-        start = "mesh up" if mesh == "default" else f"mesh up --mesh {mesh}"
-        return MeshNotFound(f"no node of the mesh {mesh!r} found within {timeout_s:g} s ({tried}); start one here with: {start}")
+        return MeshNotFound(f"no node of the mesh {mesh!r} found within {timeout_s:g} s ({self._tried()}){self._start()}")
+
+    def _tried(self) -> str:
+        return "; ".join(f"{layer}: {note}" for layer, note in self.notes.items())
+
+    def _start(self) -> str:
+        return "; start one here with: " + ("mesh up" if self.home.mesh == "default" else f"mesh up --mesh {self.home.mesh}")
 
 
 class NodeSearch:

@@ -63,7 +63,8 @@ def _node(machine: Machine, member: Member) -> dict[str, Any]:
     membership, election = machine.membership, machine.election
     me = member.id == machine.me.id
     peer = membership.peers.get(member.id)
-    if me or membership.is_reachable(member.id):
+    reachable = membership.is_reachable(member.id)
+    if me or reachable:
         state = "alive"
     elif not member.present or (peer is not None and peer.left):
         state = "away"
@@ -83,4 +84,5 @@ def _node(machine: Machine, member: Member) -> dict[str, Any]:
         "role": role,
         "pid": member.pid,
         "version": member.version,
+        "skew_ms": membership.skew_ms(member.id) if me or reachable else None,
     }

@@ -89,6 +89,13 @@ def test_the_report_says_who_is_there_and_what_they_are(busy: Cluster) -> None:
     }
 
 
+def test_r23_the_report_says_how_far_clocks_are_apart(busy: Cluster) -> None:
+    busy.nodes["b"].skew_s, busy.nodes["c"].skew_s = 3.5, -0.25
+    busy.run(1)
+    skews = {node["name"]: node["skew_ms"] for node in status(asker(busy))["nodes"]}
+    assert skews == {"a": 0, "b": 3500, "c": -250, "d": None, "e": None}
+
+
 def test_the_report_counts_work(busy: Cluster) -> None:
     report = status(asker(busy))
     queues = {queue["name"]: queue for queue in report["queues"]}
