@@ -24,7 +24,7 @@ from mesh.errors import MeshError
 if TYPE_CHECKING:
     from mesh.node import Node
     from mesh.storage.home import Home
-    from mesh.transport.attach import NodeSocket
+    from mesh.transport.attach import LocalSocket
     from mesh.transport.zmq import ZmqTransport
     from mesh.wire.messages import Attached
     from mesh.worker.parent import Worker
@@ -57,11 +57,11 @@ class EmbeddedNodes:
     def __init__(self, ipc_path: Path) -> None:
         self._ipc_path = ipc_path
 
-    def local(self) -> NodeSocket | None:
+    def local(self) -> LocalSocket | None:
         """A connection to the embedded node."""
-        from mesh.transport.attach import NodeSocket
+        from mesh.transport.attach import LocalSocket
 
-        return NodeSocket.local(self._ipc_path, ids.session_id())
+        return LocalSocket(self._ipc_path, ids.session_id())
 
     def search(self) -> EmbeddedNodes:
         """There is nowhere else to look."""

@@ -13,14 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-import zmq
-
 from mesh.client.failures import answer_error
 from mesh.client.link import Link, Nodes
 from mesh.client.outbox import Outbox, Publication
 from mesh.client.pending import Pending, PendingTable
 from mesh.config import Settings
 from mesh.errors import MeshError
+from mesh.transport.poller import Poller
 from mesh.wire.entries import Message, Status
 from mesh.wire.messages import Answer, Attached, Confirm, NewCoordinator, Query, Results, SessionReply, Watch
 
@@ -243,8 +242,8 @@ class Client:
     def _run(self) -> None:
         reason = "the client is closed"
         try:
-            poller = zmq.Poller()
-            poller.register(self._wake_out.fileno(), zmq.POLLIN)
+            poller = Poller()
+            poller.register(self._wake_out.fileno())
             self._link.register(poller)
             while not self._closing:
                 self._turn(poller)
@@ -255,7 +254,7 @@ class Client:
         finally:
             self._end(reason)
 
-    def _turn(self, poller: zmq.Poller) -> None:
+    def _turn(self, poller: Poller) -> None:
         now_s = time.monotonic()
         if self._link.attached is not None or self._link.searching or self._wanted():
             self._keep_attached(now_s)
@@ -263,7 +262,7 @@ class Client:
             with self._lock:
                 self._outbox.send(self._link.send, now_s)
                 self._send_questions()
-        events = dict(poller.poll(int(self._pause_s() * 1000)))
+        events = dict(poller.poll(self._pause_s()))
         if self._wake_out.fileno() in events:
             self._wake_out.recv(64)
             self._woken = False

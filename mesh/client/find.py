@@ -21,7 +21,7 @@ from mesh.discovery.remembered import Remembered, RememberedPeer
 from mesh.discovery.seeds import parse_seeds, resolve_seeds
 from mesh.errors import MachineError, MeshError, MeshNotFound, NotAllowed, RemoteProtocolError
 from mesh.storage.home import NODE_KEY, PEERS, SECRET, Home
-from mesh.transport.attach import NodeSocket, knock
+from mesh.transport.attach import LocalSocket, NodeSocket, knock
 from mesh.transport.curve import FleetSecret, KeyPair
 from mesh.transport.doors import DEFAULT_PORT
 from mesh.wire.entries import Member
@@ -60,14 +60,14 @@ class NodeFinder:
         self.refusal: str | None = None
         self._remembered = Remembered(self.home.path / PEERS)
 
-    def local(self) -> NodeSocket | None:
+    def local(self) -> LocalSocket | None:
         """A connection to this home's own node, None when none runs. Raises StateNotOurs, MachineError."""
         found = local.read(self.home.run_dir)
         if found is None:
             self.notes["this machine"] = f"no node runs for {self.home.path}"
             return None
         self.notes["this machine"] = f"the node {found.name} (pid {found.pid}) does not answer"
-        return NodeSocket.local(Path(found.ipc_path), ids.session_id())
+        return LocalSocket(Path(found.ipc_path), ids.session_id())
 
     def search(self) -> NodeSearch:
         """Start to look on other machines."""
@@ -75,7 +75,7 @@ class NodeFinder:
 
     def connect(self, door: Door) -> NodeSocket:
         """A connection to a member's door. Raises MachineError, and StateNotOurs for a key that others can read."""
-        return NodeSocket.remote(door.address, door.key, self.keys(), ids.session_id())
+        return NodeSocket(door.address, door.key, self.keys(), ids.session_id())
 
     def keys(self) -> KeyPair:
         """The home's key pair, made at the first use."""

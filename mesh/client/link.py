@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
-import zmq
-
 from mesh.config import Settings
 from mesh.errors import MeshError, MeshNotFound, NotAllowed, RemoteProtocolError
+from mesh.transport.poller import Poller
 from mesh.wire.entries import Member
 from mesh.wire.frames import decode_reply, encode
 from mesh.wire.messages import Attach, Attached, Detach, Leaving, Ping, Pong, Refused, SessionReply, SessionRequest
@@ -31,14 +30,12 @@ BEATS_OF_SILENCE = 4
 class Channel(Protocol):
     """A connection to one node, as mesh/transport/attach.py makes them."""
 
-    socket: zmq.Socket[bytes]
-    """Readable when a frame is there."""
-    monitor: zmq.Socket[bytes]
-    """Readable when ``lost`` may have changed."""
-
     @property
     def lost(self) -> bool:
         """The connection broke."""
+
+    def watch(self, poller: Poller) -> None:
+        """Have a poller say when there is something to receive, or ``lost`` may have changed; until it is closed."""
 
     def send(self, payload: bytes) -> bool:
         """False when it can't be sent now."""
@@ -92,7 +89,7 @@ class Link:
         self._greeting = encode(Attach(kind=kind, name=name, pid=os.getpid()))
         self._beat_s = settings.worker_beat_s
         self._timeout_s = settings.discovery_timeout_s
-        self._poller: zmq.Poller | None = None
+        self._poller: Poller | None = None
         self._channel: Channel | None = None
         self._channel_is_local = False
         self._answer_until_s = 0.0
@@ -113,11 +110,11 @@ class Link:
         """A search is under way."""
         return self._search_until_s is not None
 
-    def register(self, poller: zmq.Poller) -> None:
+    def register(self, poller: Poller) -> None:
         """Keep the socket of the present node, whichever it is, in ``poller``."""
         self._poller = poller
         if self._channel is not None:
-            self._show(self._channel)
+            self._channel.watch(poller)
 
     def pause_s(self) -> float:
         """How long the owner may wait before the next :meth:`tick`, in seconds."""
@@ -206,9 +203,6 @@ class Link:
         self.attached = None
         if self._channel is None:
             return
-        if self._poller is not None:
-            self._poller.unregister(self._channel.socket)
-            self._poller.unregister(self._channel.monitor)
         self._channel.close()
         self._channel = None
         if self._channel_is_local:
@@ -243,13 +237,9 @@ class Link:
             return
         self._channel, self._channel_is_local = channel, local
         self._answer_until_s = now_s + ATTACH_TIMEOUT_S
-        self._show(channel)
-        channel.send(self._greeting)
-
-    def _show(self, channel: Channel) -> None:
         if self._poller is not None:
-            self._poller.register(channel.socket, zmq.POLLIN)
-            self._poller.register(channel.monitor, zmq.POLLIN)
+            channel.watch(self._poller)
+        channel.send(self._greeting)
 
     def _give_up(self) -> None:
         self.error = self._refusal or self._finder.not_found()

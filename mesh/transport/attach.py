@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
 from pathlib import Path
 
@@ -11,74 +12,121 @@ import zmq
 from mesh.errors import MachineError
 from mesh.transport.curve import FleetSecret, KeyPair, require_curve
 from mesh.transport.knocks import open_visit
+from mesh.transport.local import has_local_sockets
+from mesh.transport.poller import READ, WRITE, Poller
 from mesh.transport.sockets import (
     LINGER_MS,
     OVER,
     SESSION,
-    Context,
     Monitor,
     Socket,
     connect_tcp,
-    ipc_endpoint,
+    local_path,
     make_context,
     open_dealer,
     speak_curve,
 )
+from mesh.transport.stream import Stream
+from mesh.transport.zmtp import DEALER
 
 FRAME_BYTES_MAX = 1 << 30
 """A client or worker has chosen its node and trusts it; the node bounds what it sends."""
 
 
-class NodeSocket:
-    """One connection of a client or worker to its node; a lost one stays lost, and the next is a new NodeSocket.
+class LocalSocket:
+    """One connection of a program to the node of this user on this machine; a lost one stays lost, and the next is a new LocalSocket.
 
-    Belongs to one thread. ``socket`` and ``monitor`` are what a ``zmq.Poller`` watches: frames on the one, the end of the connection
-    on the other (then ask :attr:`lost`). What is sent before the connection stands waits for it.
+    ``session_id`` are fresh random bytes (:func:`mesh.ids.session_id`). Belongs to one thread at a time. Raises StateNotOurs when the
+    directory is open to others, MachineError on a platform without Unix sockets; a missing node shows as ``lost``.
     """
 
-    def __init__(self, context: Context, socket: Socket, endpoint: str) -> None:
-        self._context = context
-        self.socket = socket
-        self._watch = Monitor(context, socket, OVER)
-        self.monitor = self._watch.socket
-        self._lost = False
-        try:
-            if endpoint.startswith("ipc://"):
-                socket.connect(endpoint)
-            else:
-                connect_tcp(socket, endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise MachineError(f"{endpoint} can't be connected to: {error.strerror}") from error
-
-    @classmethod
-    def local(cls, ipc_path: Path, session_id: bytes) -> NodeSocket:
-        """Attach to the node of this user on this machine.
-
-        ``session_id`` are fresh random bytes (:func:`mesh.ids.session_id`). Raises StateNotOurs when the directory is open to others,
-        MachineError on a platform without ipc; a missing node shows as ``lost``.
-        """
-        if not zmq.has("ipc"):
+    def __init__(self, path: Path, session_id: bytes) -> None:
+        if not has_local_sockets():
             raise MachineError("this platform has no local sockets; attach to the node's door on 127.0.0.1")
-        endpoint = ipc_endpoint(ipc_path)
-        context = make_context()
-        return cls(context, _open(context, session_id), endpoint)
+        path = local_path(path)
+        connecting = socket.socket(socket.AF_UNIX)
+        connecting.setblocking(False)
+        connecting.connect_ex(str(path))  # where nobody listens the stream has ended when it says hello
+        self._stream = Stream(connecting, DEALER, FRAME_BYTES_MAX, SESSION + session_id)
+        self._poller: Poller | None = None
+        self._awaits_room = False
 
-    @classmethod
-    def remote(cls, address: str, server_key: bytes, keys: KeyPair, session_id: bytes) -> NodeSocket:
-        """Attach to the door at ``host:port`` of the node that owns ``server_key`` (32 bytes), which must have admitted ``keys``.
-
-        ``session_id`` are fresh random bytes that no other node has seen: who knows them could pose as the receiver of what the node
-        still sends after this connection is gone. Raises MachineError without CURVE or when ``address`` is none.
-        """
-        require_curve()
-        context = make_context()
-        socket = _open(context, session_id)
-        speak_curve(socket, keys, server_key)
-        return cls(context, socket, address)
+    def watch(self, poller: Poller) -> None:
+        """Have a poller wake its owner when there is something to do here: what came is got with :meth:`recv`."""
+        self._poller = poller
+        poller.register(self._stream.fileno(), READ)
 
     def send(self, payload: bytes) -> bool:
         """Send a frame without waiting; False when the connection is lost. The sender's own credit bounds what waits here."""
+        sent = self._stream.send(payload)
+        if self._awaits_room or self._stream.unsent_bytes:
+            self._await_room()
+        return sent
+
+    def recv(self) -> bytes | None:
+        """The next frame, or None when there is none now. A message that is not one frame ends the connection as lost."""
+        stream = self._stream
+        if stream.unsent_bytes:
+            stream.flush()
+        frame = stream.receive()
+        if self._awaits_room or stream.unsent_bytes:
+            self._await_room()
+        return frame
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection could not be made, was refused or has ended. What came before the end can still be received."""
+        return self._stream.ended or self._stream.malformed
+
+    def close(self) -> None:
+        """Close it; what the kernel has taken still arrives. A second call does nothing."""
+        if self._poller is not None and self._stream.fileno() >= 0:
+            self._poller.unregister(self._stream.fileno())
+        self._stream.close()
+
+    def _await_room(self) -> None:
+        waits = bool(self._stream.unsent_bytes)
+        if self._poller is not None and waits is not self._awaits_room:
+            self._awaits_room = waits
+            self._poller.register(self._stream.fileno(), READ | WRITE if waits else READ)
+
+
+class NodeSocket:
+    """One connection of a program to a member's door; a lost one stays lost, and the next is a new NodeSocket.
+
+    ``address`` is the ``host:port`` of the node that owns ``server_key`` (32 bytes), which must have admitted ``keys``; ``session_id`` are
+    fresh random bytes that no other node has seen: who knows them could pose as the receiver of what the node still sends after this
+    connection is gone. What is sent before the connection stands waits for it. Belongs to one thread at a time. Raises MachineError
+    without CURVE or when ``address`` is none.
+    """
+
+    def __init__(self, address: str, server_key: bytes, keys: KeyPair, session_id: bytes) -> None:
+        require_curve()
+        self._context = make_context()
+        self.socket = open_dealer(self._context, FRAME_BYTES_MAX, SESSION + session_id)
+        # Explicit credit (confirms, worker capacity) bounds both directions.
+        self.socket.setsockopt(zmq.SNDHWM, 0)
+        self.socket.setsockopt(zmq.RCVHWM, 0)
+        speak_curve(self.socket, keys, server_key)
+        self._monitor = Monitor(self._context, self.socket, OVER)
+        self._poller: Poller | None = None
+        self._lost = False
+        try:
+            connect_tcp(self.socket, address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise MachineError(f"{address} can't be connected to: {error.strerror}") from error
+
+    def watch(self, poller: Poller) -> None:
+        """Have a poller wake its owner when there is something to do here: what came is got with :meth:`recv`, or it is ``lost``."""
+        self._poller = poller
+        poller.register(self.socket)
+        poller.register(self._monitor.socket)
+
+    def send(self, payload: bytes) -> bool:
+        """Send a frame without waiting; False when the connection is lost. The sender's own credit bounds what waits here."""
+        if self._poller is not None:
+            self._poller.used(self.socket)
         try:
             self.socket.send(payload, zmq.DONTWAIT)
         except zmq.Again:
@@ -96,30 +144,22 @@ class NodeSocket:
             return None
         return frame.bytes
 
-    def fileno(self) -> int:
-        """The descriptor for a foreign event loop; edge-triggered, so read until None whenever it fires and after each send."""
-        return int(self.socket.getsockopt(zmq.FD))
-
     @property
     def lost(self) -> bool:
         """Whether the connection could not be made, was refused or has ended. What came before the end can still be received."""
         if not self._lost:
-            self._lost = any(event & OVER for event in self._watch.read())
+            self._lost = any(event & OVER for event in self._monitor.read())
         return self._lost
 
     def close(self) -> None:
         """Close after at most a fraction of a second for what is queued to leave. A second call does nothing."""
-        if not self.socket.closed:
-            self._watch.close()
-            self._context.destroy(linger=LINGER_MS)
-
-
-def _open(context: Context, session_id: bytes) -> Socket:
-    socket = open_dealer(context, FRAME_BYTES_MAX, SESSION + session_id)
-    # Explicit credit (confirms, worker capacity) bounds both directions.
-    socket.setsockopt(zmq.SNDHWM, 0)
-    socket.setsockopt(zmq.RCVHWM, 0)
-    return socket
+        if self.socket.closed:
+            return
+        if self._poller is not None:
+            self._poller.unregister(self.socket)
+            self._poller.unregister(self._monitor.socket)
+        self._monitor.close()
+        self._context.destroy(linger=LINGER_MS)
 
 
 def knock(address: str, secret: FleetSecret, keys: KeyPair, payload: bytes, timeout_s: float) -> bytes | None:
@@ -130,23 +170,23 @@ def knock(address: str, secret: FleetSecret, keys: KeyPair, payload: bytes, time
     require_curve()
     context = make_context()
     try:
-        socket, monitor = open_visit(context, address, keys, secret.lobby().public, payload)
-        return _await_answer(socket, monitor, timeout_s)
+        visiting, monitor = open_visit(context, address, keys, secret.lobby().public, payload)
+        return _await_answer(visiting, monitor, timeout_s)
     except zmq.ZMQError as error:
         raise MachineError(f"{address} can't be connected to: {error.strerror}") from error
     finally:
         context.destroy(linger=0)
 
 
-def _await_answer(socket: Socket, monitor: Monitor, timeout_s: float) -> bytes | None:
+def _await_answer(visiting: Socket, monitor: Monitor, timeout_s: float) -> bytes | None:
     deadline = time.monotonic() + timeout_s
     poller = zmq.Poller()
-    poller.register(socket, zmq.POLLIN)
+    poller.register(visiting, zmq.POLLIN)
     poller.register(monitor.socket, zmq.POLLIN)
     while (left_s := deadline - time.monotonic()) > 0:
         ready = dict(poller.poll(math.ceil(left_s * 1000)))
-        if socket in ready:
-            frames = socket.recv_multipart()
+        if visiting in ready:
+            frames = visiting.recv_multipart()
             return frames[0] if len(frames) == 1 else None
         if any(event & OVER for event in monitor.read()):
             return None

@@ -1,16 +1,15 @@
-"""Where others come in: the member door and the lobby on two neighbouring ports, and the local door."""
+"""Where other machines come in: the member door and the lobby, on two neighbouring ports."""
 
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 
 import zmq
 
 from mesh.errors import InvalidSetting, MachineError, PortInUse
 from mesh.transport.curve import FleetSecret, KeyPair
 from mesh.transport.knocks import LOBBY_FRAME_BYTES_MAX
-from mesh.transport.sockets import Context, Socket, ipc_endpoint, open_router, serve_curve
+from mesh.transport.sockets import Context, Socket, open_router, serve_curve
 from mesh.transport.zap import DOOR, LOBBY
 
 DEFAULT_PORT = 7117
@@ -20,22 +19,6 @@ DEFAULT_PAIRS = 16
 FREE_PORT_TRIALS = 64
 MESSAGES_MAX = 4096
 LOBBY_MESSAGES_MAX = 16
-
-
-def open_local_door(context: Context, path: Path, frame_bytes_max: int) -> Socket:
-    """The ROUTER for this user's programs on this machine.
-
-    NULL is the right mechanism here: the 0700 directory lets in this user alone, and whoever is this user can read the keys anyway.
-    Raises StateNotOurs when the directory is open to others, MachineError when the path can't be used.
-    """
-    endpoint = ipc_endpoint(path)
-    router = open_router(context, frame_bytes_max, MESSAGES_MAX)
-    try:
-        router.bind(endpoint)
-    except zmq.ZMQError as error:
-        router.close(linger=0)
-        raise MachineError(f"the local socket {endpoint} can't be opened: {error.strerror}") from error
-    return router
 
 
 class Doors:

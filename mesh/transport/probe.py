@@ -6,8 +6,7 @@ import errno
 import socket
 from collections.abc import Callable
 
-import zmq
-
+from mesh.transport.poller import WRITE
 from mesh.transport.reactor import Reactor
 
 PROBE_TIMEOUT_S = 1.0
@@ -52,7 +51,7 @@ class Probes:
             if code == errno.ECONNREFUSED:
                 refused()
 
-        self._reactor.register(attempt.fileno(), finish, zmq.POLLOUT | zmq.POLLERR)
+        self._reactor.register(attempt.fileno(), finish, WRITE)
         self._reactor.after(PROBE_TIMEOUT_S, finish)
 
     def close(self) -> None:

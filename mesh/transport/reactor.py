@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
 import time
 from collections.abc import Callable
 
 import zmq
 
+from mesh.transport.poller import READ, Poller, Source
+
 Action = Callable[[], None]
-Source = zmq.Socket[bytes] | int
-"""A ZeroMQ socket, or the descriptor of a plain one."""
 
 
 class Reactor:
     """Sources with what to do when they are ready, and timers."""
 
     def __init__(self) -> None:
-        self._poller = zmq.Poller()
+        self._poller = Poller()
         self._actions: dict[Source, Action | None] = {}
         self._timers: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
 
-    def register(self, source: Source, action: Action | None, events: int = zmq.POLLIN) -> None:
+    def register(self, source: Source, action: Action | None, events: int = READ) -> None:
         """Watch a source. Without an action its readiness is only reported by :meth:`wait`."""
         self._actions[source] = action
         self._poller.register(source, events)
@@ -33,6 +32,10 @@ class Reactor:
         """Stop watching a source; before it is closed."""
         del self._actions[source]
         self._poller.unregister(source)
+
+    def used(self, socket: zmq.Socket[bytes]) -> None:
+        """Something was sent by a ZeroMQ socket that is watched."""
+        self._poller.used(socket)
 
     def after(self, delay_s: float, action: Action) -> None:
         """Run ``action`` once, not before ``delay_s``. There is no cancelling: the action looks whether it still matters."""
@@ -43,7 +46,7 @@ class Reactor:
         if self._timers:
             timeout_s = min(timeout_s, max(0.0, self._timers[0][0] - time.monotonic()))
         ready: list[Source] = []
-        for source, _ in self._poller.poll(math.ceil(timeout_s * 1000)):
+        for source, _ in self._poller.poll(timeout_s):
             if source not in self._actions:
                 continue  # an action before this one has closed it
             action = self._actions[source]
@@ -54,6 +57,10 @@ class Reactor:
         if self._timers:
             self._run_due()
         return ready
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._poller.close()
 
     def _run_due(self) -> None:
         now = time.monotonic()

@@ -35,7 +35,7 @@ SOCKETS_MAX = 8192
 DESCRIPTORS_WANTED = 65_536
 FRAME_OVERHEAD_BYTES = 256
 """MAXMSGSIZE counts the encrypted frame: nonce, authenticator and flags (RFC 26/CURVEZMQ) come on top of a payload."""
-IPC_PATH_BYTES_MAX = 103
+SOCKET_PATH_BYTES_MAX = 103
 """sun_path has 104 bytes on macOS and BSD, 108 on Linux, each with a final zero."""
 CLAIM = b"N"
 """First byte of the routing id of a node's connection to another node's door."""
@@ -136,22 +136,20 @@ def connect_tcp(socket: Socket, address: str) -> None:
     socket.connect(f"tcp://{address}")
 
 
-def ipc_endpoint(path: Path) -> str:
-    """The endpoint of a node's local socket at ``path``, the same for the node and for those who attach.
+def local_path(path: Path) -> Path:
+    """Where a node's local socket for ``path`` lies, the same for the node and for those who attach.
 
     A path too long for the kernel is replaced by a name derived from it in a directory of this user below the system's temporary one.
     Raises StateNotOurs when the directory is not a private one of this user: opening the socket is all the proof that a local program
     gives, so nobody else may be able to.
     """
-    if len(os.fsencode(path)) <= IPC_PATH_BYTES_MAX:
-        directory, name = path.parent, path.name
-    else:
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         owner = os.getuid() if os.name == "posix" else 0
         directory = Path(tempfile.gettempdir()) / f"mesh-{owner}"
-        name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:20]
         directory.mkdir(mode=0o700, exist_ok=True)
-    _require_private(directory)
-    return f"ipc://{directory / name}"
+        path = directory / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:20]
+    _require_private(path.parent)
+    return path
 
 
 def _require_private(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The network of a node over ZeroMQ: three ROUTERs to come in by, one DEALER to each peer, one thread."""
+"""The network of a node over ZeroMQ: two ROUTERs and the local door to come in by, one DEALER to each peer, one thread."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ import zmq
 from mesh.transport.base import Knocked, PeerFrames, SessionFrame, TransportEvent
 from mesh.transport.curve import FleetSecret, KeyPair, require_curve
 from mesh.transport.dial import NONCE_BYTES, Dialler
-from mesh.transport.doors import Doors, open_local_door
+from mesh.transport.doors import Doors
 from mesh.transport.knocks import Knocks
+from mesh.transport.local import LocalDoor, has_local_sockets
 from mesh.transport.notices import Counters, Notices
+from mesh.transport.poller import Source
 from mesh.transport.reactor import Reactor
 from mesh.transport.sockets import CLAIM, FAILED, LINGER_MS, Monitor, Socket, make_context, raise_descriptor_limit
 from mesh.transport.zap import DOOR, LOBBY, Zap
@@ -45,8 +47,8 @@ class ZmqTransport:
     """The sockets of one node (:class:`mesh.transport.base.Transport`). Everything but :meth:`wake` belongs to one thread.
 
     ``keys`` is the node's own pair, ``secret`` opens the lobby, ``ipc_path`` is where local programs attach (None, or a platform
-    without ipc: they use the member door), ``host`` is the address to bind (all interfaces by default), ``port`` the lobby's (None:
-    a free pair). ``lobby_port`` and ``door_port`` say what was bound, ``counters`` what was refused.
+    without Unix sockets: they use the member door), ``host`` is the address to bind (all interfaces by default), ``port`` the
+    lobby's (None: a free pair). ``lobby_port`` and ``door_port`` say what was bound, ``counters`` what was refused.
     Raises PortInUse, InvalidSetting, StateNotOurs, MachineError; nothing stays open after an error.
     """
 
@@ -69,7 +71,8 @@ class ZmqTransport:
         self._admitted: dict[int | str, Principal] = {}
         self._session_prefixes: set[bytes] = set()
         self._midway: set[Socket] = set()
-        self._ready: dict[Socket, None] = {}
+        self._ready: dict[Source, None] = {}
+        self._local: LocalDoor | None = None
         self._reactor = Reactor()
         self._context = make_context()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -95,16 +98,19 @@ class ZmqTransport:
         doors = Doors(self._context, keys, secret, host, port, frame_bytes_max)
         self.lobby_port, self.door_port = doors.lobby_port, doors.door_port
         self._door, self._lobby = doors.door, doors.lobby
-        self._sources: dict[Socket, Drain] = {self._door: self._drain_door, self._lobby: self._drain_lobby}
+        self._sources: dict[Source, Drain] = {self._door: self._drain_door, self._lobby: self._drain_lobby}
         for name, router in ((DOOR, self._door), (LOBBY, self._lobby)):
             monitor = Monitor(self._context, router, FAILED)
             self._reactor.register(monitor.socket, partial(self._count_failed, monitor, name))
-        self._local: Socket | None = None
-        if ipc_path is not None and zmq.has("ipc"):
-            self._local = open_local_door(self._context, ipc_path, frame_bytes_max)
-            self._sources[self._local] = self._drain_local
         for source in self._sources:
             self._reactor.register(source, None)
+        if ipc_path is not None and has_local_sockets():
+            self._local = local = LocalDoor(ipc_path, self._reactor, frame_bytes_max, self.counters, self._notices, self._local_ready)
+            self._sources[local.fileno()] = partial(self._drain_local, local)
+
+    def _local_ready(self) -> None:
+        if self._local is not None:
+            self._ready[self._local.fileno()] = None
 
     # -- who may come in -------------------------------------------------------------------------------------------------
 
@@ -160,7 +166,7 @@ class ZmqTransport:
     def send_session(self, session: bytes, payload: bytes) -> bool:
         """Send to a client or worker; False when it is gone or its key is no longer admitted."""
         if session[:1] == LOCAL:
-            return self._local is not None and self._route(self._local, session[1:], payload)
+            return self._local is not None and self._local.send(session[1:], payload)
         prefix_bytes = 1 + KEY_HASH_BYTES
         if session[:prefix_bytes] not in self._session_prefixes:
             return False
@@ -174,8 +180,8 @@ class ZmqTransport:
         """Answer a visitor."""
         self._route(self._lobby, visitor, payload)
 
-    @staticmethod
-    def _route(router: Socket, routing_id: bytes, payload: bytes) -> bool:
+    def _route(self, router: Socket, routing_id: bytes, payload: bytes) -> bool:
+        self._reactor.used(router)
         try:
             router.send(routing_id, zmq.SNDMORE | zmq.DONTWAIT)
             router.send(payload, zmq.DONTWAIT)
@@ -202,7 +208,7 @@ class ZmqTransport:
         if self._ready and len(out) < limit:
             share = max(1, (limit - len(out)) // len(self._ready))
             for source in list(self._ready):
-                if source in self._midway and not self._skip(source):
+                if isinstance(source, zmq.Socket) and source in self._midway and not self._skip(source):
                     continue
                 if len(out) < limit and self._sources[source](out, share):
                     del self._ready[source]
@@ -239,24 +245,11 @@ class ZmqTransport:
                 return False
         return False
 
-    def _drain_local(self, out: list[TransportEvent], limit: int) -> bool:
-        local = self._local
-        if local is None:
-            return True
-        recv = local.recv
-        for _ in range(limit):
-            try:
-                routing_id = recv(zmq.DONTWAIT)
-            except zmq.Again:
-                return True
-            frame = recv(0, False)
-            if not frame.more:
-                out.append(SessionFrame(LOCAL + routing_id, frame.bytes))
-                continue
-            self._count_malformed("a local program")
-            if not self._skip(local):
-                return False
-        return False
+    @staticmethod
+    def _drain_local(local: LocalDoor, out: list[TransportEvent], limit: int) -> bool:
+        taken = local.take(limit)
+        out += [SessionFrame(LOCAL + routing_id, payload) for routing_id, payload in taken]
+        return len(taken) < limit
 
     def _drain_lobby(self, out: list[TransportEvent], limit: int) -> bool:
         lobby = self._lobby
@@ -319,4 +312,7 @@ class ZmqTransport:
     def _close(self, linger_ms: int) -> None:
         self._wake_in.close()
         self._wake_out.close()
+        if self._local is not None:
+            self._local.close()
         self._context.destroy(linger=linger_ms)
+        self._reactor.close()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import signal
 import socket
@@ -16,10 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import zmq
-
 from mesh.config import Settings
 from mesh.ids import worker_id
+from mesh.transport.poller import Poller
 from mesh.wire.entries import Status
 from mesh.wire.messages import (
     Attached,
@@ -58,7 +56,7 @@ class WorkerLink(Protocol):
     attached: Attached | None
     generation: int
 
-    def register(self, poller: zmq.Poller) -> None:
+    def register(self, poller: Poller) -> None:
         """Keep the link's socket in ``poller``."""
 
     def send(self, message: SessionRequest) -> bool:
@@ -136,7 +134,7 @@ class Worker:
         self._log = log or logging.getLogger("mesh.worker")
         self._slots = slots or ProcessSlots(spec.app, spec.pool, spec.concurrency, settings.max_body_bytes, self._log.getEffectiveLevel())
         self._on_ready = on_ready
-        self._poller = zmq.Poller()
+        self._poller = Poller()
         self._wake, self._woken = socket.socketpair()
         self._tasks: dict[str, None] | None = None
         self._holdings = Holdings()
@@ -160,7 +158,7 @@ class Worker:
         a node fails; the slots have ended then.
         """
         self._woken.setblocking(False)
-        self._poller.register(self._woken.fileno(), zmq.POLLIN)
+        self._poller.register(self._woken.fileno())
         try:
             with self._signals():
                 self._link.register(self._poller)
@@ -195,7 +193,7 @@ class Worker:
     # -- the loop -----------------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        events = dict(self._poller.poll(self._pause_ms()))
+        events: Mapping[object, int] = dict(self._poller.poll(self._pause_s()))
         now_s = time.monotonic()
         self._hear_slots(events, now_s)
         for reply in self._link.receive():
@@ -212,10 +210,10 @@ class Worker:
         if self._draining:
             self._leave_when_done()
 
-    def _pause_ms(self) -> int:
+    def _pause_s(self) -> float:
         busy = self._holdings.held or self._holdings.leaving or self._draining
         pause_s = CHECK_S if busy else self._settings.worker_beat_s
-        return math.ceil(1000 * min(pause_s, self._link.pause_s(), self._slots.pause_s(time.monotonic())))
+        return min(pause_s, self._link.pause_s(), self._slots.pause_s(time.monotonic()))
 
     # -- from the slots -------------------------------------------------------------------------------------------------------
 
@@ -442,7 +440,7 @@ class Worker:
         until_s = time.monotonic() + STOP_S
         while time.monotonic() < until_s and (self._holdings.leaving or self._holdings.outbox):
             self._tell()
-            self._poller.poll(int(CHECK_S * 1000))
+            self._poller.poll(CHECK_S)
             for reply in self._link.receive():
                 self._hear_node(reply)
         self._exit_code = 1

@@ -1,7 +1,7 @@
 """Frames over a connected pair of stream sockets: four bytes of length, big-endian, then the frame.
 
 A worker's parent and its slots talk over ``socket.socketpair()``: nothing listens anywhere, the other end's death shows at once
-as the end of the stream, and a ZeroMQ poller can wait for it on every platform, which it can't for a Windows named pipe.
+as the end of the stream, and it can be waited for on every platform, which a Windows named pipe can't.
 The parent's end does not block, so that a slot that reads nothing (its task holds the interpreter) never stops the parent.
 """
 
@@ -11,7 +11,8 @@ import select
 import socket
 
 _HEADER_BYTES = 4
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 16
+"""Read at once. The C library serves buffers from 128 KiB up with fresh pages of the kernel (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
 class Pipe:

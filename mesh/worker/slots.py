@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 import msgspec
-import zmq
 
+from mesh.transport.poller import READ, WRITE, Poller
 from mesh.wire.messages import Delivery
 from mesh.worker.batches import UNKNOWN_S, Load
 from mesh.worker.execute import Executor
@@ -172,7 +172,7 @@ class Slots(ABC):
         self._failures = [0] * count
         self._start_at_s: dict[int, float] = {}
         self._reap_at_s = 0.0
-        self._poller = zmq.Poller()
+        self._poller = Poller()
 
     @property
     def lanes(self) -> int:
@@ -188,7 +188,7 @@ class Slots(ABC):
     def launch(self, number: int) -> Slot:
         """Start one child."""
 
-    def start(self, poller: zmq.Poller) -> None:
+    def start(self, poller: Poller) -> None:
         """Start all; their pipes are kept in ``poller``."""
         self._poller = poller
         for number in range(self.count):
@@ -198,7 +198,7 @@ class Slots(ABC):
         """What slots report, ``events`` being what the poller saw. Deaths are reported after all that the slot had sent."""
         for slot in list(self._slots):
             event = events.get(slot.work.fileno(), 0)
-            if event & (zmq.POLLIN | zmq.POLLERR):
+            if event & READ:
                 yield from self._read(slot, now_s)
         if now_s >= self._reap_at_s:
             self._reap_at_s = now_s + REAP_S
@@ -249,7 +249,7 @@ class Slots(ABC):
     def _launch(self, number: int) -> None:
         slot = self.launch(number)
         self._slots.append(slot)
-        self._poller.register(slot.work.fileno(), zmq.POLLIN)
+        self._poller.register(slot.work.fileno())
 
     def _forget(self, slot: Slot) -> None:
         if slot.work.fileno() >= 0 and slot.work.fileno() in self._poller:
@@ -280,7 +280,7 @@ class Slots(ABC):
         except OSError:
             return  # its death shows when it is read
         slot.awaits_room = bool(slot.work.unsent_bytes)
-        self._poller.register(slot.work.fileno(), zmq.POLLIN | zmq.POLLOUT if slot.awaits_room else zmq.POLLIN)
+        self._poller.register(slot.work.fileno(), READ | WRITE if slot.awaits_room else READ)
 
     def _reap(self, now_s: float) -> Iterator[tuple[Slot, Report | Died]]:
         for slot in list(self._slots):

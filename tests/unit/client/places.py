@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import zmq
 from mesh.discovery import local
 
 from mesh.client.find import NodeFinder
 from mesh.client.link import Link
 from mesh.config import Settings
 from mesh.storage.home import Home
+from mesh.transport.poller import Poller
 from mesh.wire.messages import SessionReply
 from tests.unit.client.fake_node import FakeNode, Run, run_nothing
 
@@ -58,13 +58,13 @@ class Place:
 
 def drive(link: Link, until: Callable[[], object], deadline_s: float = 10.0) -> list[SessionReply]:
     """Run a link's loop until something is true; returns what it received."""
-    poller = zmq.Poller()
+    poller = Poller()
     link.register(poller)
     replies: list[SessionReply] = []
     deadline = time.monotonic() + deadline_s
     while not until():
         assert time.monotonic() < deadline, "did not happen before the deadline"
-        poller.poll(int(min(link.pause_s(), 0.02) * 1000))
+        poller.poll(min(link.pause_s(), 0.02))
         replies += link.receive()
         link.tick(time.monotonic())
     return replies

@@ -18,7 +18,7 @@ from mesh.core.effects import Batch, Identity
 from mesh.errors import DiskFailed
 from mesh.node import Node
 from mesh.storage.memory import MemoryStore
-from mesh.transport.attach import NodeSocket, knock
+from mesh.transport.attach import LocalSocket, knock
 from mesh.transport.curve import FleetSecret, KeyPair
 from mesh.transport.zmq import ZmqTransport
 from mesh.wire import frames
@@ -94,7 +94,7 @@ class Program:
     """An attached client or worker that speaks frames."""
 
     def __init__(self, ipc: Path, kind: str) -> None:
-        self.socket = NodeSocket.local(ipc, ids.session_id())
+        self.socket = LocalSocket(ipc, ids.session_id())
         self.replies: list[Any] = []
         self.ask(Attach(kind, "test", 1), Attached)
 

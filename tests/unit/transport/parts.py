@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mesh.ids import node_id
-from mesh.transport.attach import NodeSocket
+from mesh.transport.attach import LocalSocket, NodeSocket
 from mesh.transport.base import PeerConnected, PeerFrames, TransportEvent
 from mesh.transport.curve import FleetSecret, KeyPair
 from mesh.transport.zmq import ZmqTransport
@@ -79,12 +79,12 @@ class Net:
         return one, two
 
     def attach(self, node: Node, keys: KeyPair, session_id: bytes = b"s" * 16) -> NodeSocket:
-        program = NodeSocket.remote(node.door, node.keys.public, keys, session_id)
+        program = NodeSocket(node.door, node.keys.public, keys, session_id)
         self._closing.append(program.close)
         return program
 
-    def attach_local(self, path: Path, session_id: bytes = b"s" * 16) -> NodeSocket:
-        program = NodeSocket.local(path, session_id)
+    def attach_local(self, path: Path, session_id: bytes = b"s" * 16) -> LocalSocket:
+        program = LocalSocket(path, session_id)
         self._closing.append(program.close)
         return program
 

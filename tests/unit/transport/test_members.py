@@ -172,6 +172,8 @@ def test_neither_door_starves_the_other(net: Net) -> None:
         introduce(node, peer)
         net.until(lambda: peer.of(PeerConnected), "linked")
         program = net.attach_local(path)
+        assert program.send(b"hello")
+        net.until(lambda: node.of(SessionFrame) or program.recv(), "attached")
         for number in range(1000):
             assert peer.transport.send_peer(node.id, b"e", b"%d" % number)
             assert program.send(b"%d" % number)

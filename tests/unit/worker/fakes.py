@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-import zmq
-
 from mesh.config import Settings
+from mesh.transport.poller import Poller
 from mesh.wire import bodies
 from mesh.wire.entries import Status
 from mesh.wire.messages import (
@@ -51,8 +50,8 @@ class FakeLink:
         self._bell.setblocking(False)
         self._ear.setblocking(False)
 
-    def register(self, poller: zmq.Poller) -> None:
-        poller.register(self._ear.fileno(), zmq.POLLIN)
+    def register(self, poller: Poller) -> None:
+        poller.register(self._ear.fileno())
 
     def pause_s(self) -> float:
         return 0.1
