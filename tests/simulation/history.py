@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from dataclasses import dataclass, field
 
-from mesh.wire.entries import Dot
+from mesh.wire.entries import Dot, Message
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class History:
     starts: dict[str, list[Start]] = field(default_factory=dict)
     finished: dict[str, int] = field(default_factory=dict)
     """Id to the number of runs that came to their end in a worker."""
-    submits: set[Dot] = field(default_factory=set)
-    """Those of them that a client's submit has written, and not a lost attempt."""
     ended: dict[str, list[Dot]] = field(default_factory=dict)
     """Id to the dots of its results that were on some disk."""
     results: set[str] = field(default_factory=set)
@@ -49,7 +47,9 @@ class History:
     contents: dict[Dot, int] = field(default_factory=dict)
     """Every dot that was ever on a disk, with the checksum of its entry."""
     dots: dict[str, list[Dot]] = field(default_factory=dict)
-    """Id to the dots of its messages that were on some disk."""
+    """Id to the dots of its messages; one that was settled soon may never have been on a disk."""
+    submits: set[Dot] = field(default_factory=set)
+    """Those of them that a client's submit has written, and not a lost attempt."""
     settled: set[Dot] = field(default_factory=set)
     """Dots that some core has settled."""
     journals: int = 0
@@ -75,6 +75,14 @@ class History:
     def started_after(self, time: float) -> set[str]:
         """Ids of which a run began later than that."""
         return {id for id, starts in self.starts.items() if starts[-1].at_s > time}
+
+    def wrote(self, message: Message, dot: Dot) -> None:
+        """A node wrote a message to its journal."""
+        known = self.dots.setdefault(message.id, [])
+        if dot not in known:
+            known.append(dot)
+            if not message.attempts:
+                self.submits.add(dot)
 
     def sent(self, now: float, blob: bytes) -> None:
         """A message left a node."""

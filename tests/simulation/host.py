@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mesh.core.cluster.replica import Journal
 from mesh.core.effects import Batch, Identity
 from mesh.core.machine import Machine
-from mesh.wire.entries import Entry
+from mesh.wire.entries import Entry, Message
 from tests.simulation import invariants
 from tests.simulation.parts import Disk
 
@@ -75,6 +75,7 @@ class Host:
         self.life += 1
         self.powered = True
         machine = self.machine = Machine(self._identity(), replace(self.world.settings), self.disk.restored())
+        machine.replica.on_added.append(self._note_added)
         machine.replica.on_settled.append(self._note_settled)
         invariants.r9_terms_only_rise(self.world, self, machine)
         self.flight = None
@@ -94,6 +95,10 @@ class Host:
             shared_journal=self.world.rng.randbytes(16),
             addresses=[f"{self.name}:1"],
         )
+
+    def _note_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
+        if isinstance(entry, Message) and journal.owner == self.id:
+            self.world.history.wrote(entry, (journal.name, sequence))
 
     def _note_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         self.world.history.settled.add((journal.name, sequence))

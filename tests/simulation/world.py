@@ -190,11 +190,7 @@ class World:
             if known is None:
                 contents[dot] = content
                 entry = frames.decode_entry(blob)
-                if isinstance(entry, Message):
-                    self.history.dots.setdefault(entry.id, []).append(dot)
-                    if not entry.attempts:
-                        self.history.submits.add(dot)
-                elif isinstance(entry, Result):
+                if isinstance(entry, Result):
                     self.history.ended.setdefault(entry.id, []).append(dot)
             else:
                 invariants.i5_one_content(self, dot, known, content)
