@@ -72,22 +72,27 @@ def _crash_of_all(world: World, fault: Fault, host: Host) -> None:
 
 def _wipe(world: World, fault: Fault, host: Host) -> None:
     """The disk dies; the node comes back with its key and an empty one."""
-    _lose_disk(world, fault, host, Disk(), host.id)
+    _lose_disk(world, fault, host, lambda: Disk(), host.id)
 
 
 def _replace(world: World, fault: Fault, host: Host) -> None:
     """The disk dies and the key with it; the node comes back as a stranger."""
-    _lose_disk(world, fault, host, Disk(), f"{host.id}'")
+    _lose_disk(world, fault, host, lambda: Disk(), f"{host.id}'")
+
+
+def _rot(world: World, fault: Fault, host: Host) -> None:
+    """Bits flip, or sectors are lost: a share of the rows can't be read any more, and the next process notices."""
+    _lose_disk(world, fault, host, lambda: host.disk.damaged(world.rng, fault.amount), host.id)
 
 
 def _stale(world: World, fault: Fault, host: Host) -> None:
     """The disk is restored from a backup."""
     id, snapshot = world.backups[fault.at_s, host.name]
     if id == host.id:
-        _lose_disk(world, fault, host, snapshot, id)
+        _lose_disk(world, fault, host, lambda: snapshot, id)
 
 
-def _lose_disk(world: World, fault: Fault, host: Host, contents: Disk, id: str) -> None:
+def _lose_disk(world: World, fault: Fault, host: Host, contents: Callable[[], Disk], id: str) -> None:
     """Not while another lost disk is not whole again: two at once are more than two copies can stand."""
     if world.healed:
         return
@@ -95,7 +100,7 @@ def _lose_disk(world: World, fault: Fault, host: Host, contents: Disk, id: str) 
         world.after(DISK_LOSS_RETRY_S, _lose_disk, world, fault, host, contents, id)
         return
     host.crash(commit_lands=False)
-    world.damage(host, contents)
+    world.damage(host, contents())
     del world.by_id[host.id]
     host.id = id
     world.by_id[id] = host
@@ -109,7 +114,7 @@ def _whole_again(world: World) -> bool:
     if not damaged:
         return True
     coordinators = world.coordinators()
-    if len(coordinators) != 1 or any(host.machine is None for host in damaged):
+    if len(coordinators) != 1 or any(host.machine is None or host.machine.recovery.pending for host in damaged):
         return False
     leader = coordinators[0].machine
     assert leader is not None
@@ -123,6 +128,20 @@ def _slow_disk(world: World, fault: Fault, host: Host) -> None:
     """Each transaction takes a fraction of a second up to seconds."""
     host.disk.commit_s = SLOW_COMMIT_S
     world.after(fault.for_s, setattr, host.disk, "commit_s", COMMIT_S)
+
+
+def _full(world: World, fault: Fault, host: Host) -> None:
+    """The disk is nearly full, and half-way, with an amount, quite full: a transaction fails, which ends the process."""
+    host.disk_low("no room left on the simulated disk")
+    if fault.amount:
+        world.after(fault.for_s / 2, setattr, host.disk, "full", True)
+    world.after(fault.for_s, _make_room, world, host)
+
+
+def _make_room(world: World, host: Host) -> None:
+    host.disk.full = False
+    host.disk_low("")
+    _restart(world, host)
 
 
 def _clock_step(world: World, fault: Fault, host: Host) -> None:
@@ -145,6 +164,19 @@ def _leave(world: World, fault: Fault, host: Host) -> None:
     """A polite goodbye; the node comes back later."""
     host.leave()
     world.after(1.0 + fault.for_s, _restart, world, host)
+
+
+def _shut_down(world: World, fault: Fault, host: Host) -> None:
+    """A polite goodbye, and the machine is switched off: it refuses nothing, it is silent."""
+    host.leave(switch_off=True)
+    world.after(1.0 + fault.for_s, _restart, world, host)
+
+
+def _clone(world: World, fault: Fault, host: Host) -> None:
+    """A copy of the state directory is started on another machine."""
+    clone = world.add_clone(host)
+    clone.start()
+    world.after(fault.for_s, world.remove_clone, clone)
 
 
 def _worker_crash(world: World, fault: Fault, host: Host) -> None:
@@ -231,11 +263,15 @@ KINDS: dict[str, Inflict] = {
     "wipe": _wipe,
     "replace": _replace,
     "stale": _stale,
+    "rot": _rot,
     "slow_disk": _slow_disk,
+    "full": _full,
     "clock_step": _clock_step,
     "clock_drift": _clock_drift,
     "pause": _pause,
     "leave": _leave,
+    "shut_down": _shut_down,
+    "clone": _clone,
     "worker_crash": _worker_crash,
     "worker_pause": _worker_pause,
     "cut": _cut,
@@ -277,6 +313,10 @@ def _draw(rng: random.Random, kind: str, nodes: int, at_s: float, settings: Sett
         amount = rng.choice((-0.5, -0.01, 0.01, 0.5))
     elif kind == "stale":
         amount = rng.uniform(*SNAPSHOT_AGE_S)
+    elif kind == "rot":
+        amount = rng.choice((0.05, 0.5, 1.0))
+    elif kind == "full":
+        amount = rng.choice((0.0, 1.0))
     elif kind in ("lossy", "reordering"):
         amount = rng.choice((0.01, 0.1, 0.3))
     elif kind in ("power_cut_of_all", "crash_of_all"):
@@ -285,12 +325,14 @@ def _draw(rng: random.Random, kind: str, nodes: int, at_s: float, settings: Sett
 
 
 GENTLE = (
-    ("crash", "crash", "leave", "slow_disk", "clock_step", "clock_drift", "pause", "worker_pause"),
-    ("isolate", "isolate", "cut", "one_way", "slow_disk", "clock_step", "clock_drift", "pause", "worker_pause"),
+    ("crash", "crash", "leave", "shut_down", "clone", "full", "slow_disk", "clock_step", "clock_drift", "pause", "worker_pause"),
+    ("isolate", "isolate", "cut", "one_way", "lossy", "reordering", "slow_disk", "clock_step", "clock_drift", "pause", "worker_pause"),
 )
 """Kinds for one schedule: of processes, or of the network while every program is attached to the node on its own machine."""
 GENTLE_S = (0.1, 0.3, 0.8, 1.5)
 """Shorter than the patience and than a worker's timeout."""
+GENTLE_LOSS = 0.1
+"""More of it lets heartbeats fail often enough for elections."""
 GENTLE_PAUSE_S = 6.0
 
 
@@ -301,7 +343,8 @@ def gentle_schedule(seed: int, nodes: int, count: int, first_s: float, settings:
     kinds = rng.choice(GENTLE)
     for _ in range(count):
         fault = _draw(rng, rng.choice(kinds), nodes, at_s, settings)
-        fault = Fault(fault.kind, at_s, rng.choice(GENTLE_S), fault.a, fault.b, fault.amount)
+        amount = min(fault.amount, GENTLE_LOSS) if fault.kind == "lossy" else 0.0 if fault.kind == "full" else fault.amount
+        fault = Fault(fault.kind, at_s, rng.choice(GENTLE_S), fault.a, fault.b, amount)
         faults.append(fault)
         at_s += fault.for_s + GENTLE_PAUSE_S
     return faults
@@ -353,8 +396,12 @@ def heal(world: World) -> None:
     """End everything: the calm in which all must finish."""
     world.healed = True
     world.network.heal()
+    for clone in list(world.clones):
+        world.remove_clone(clone)
     for host in world.hosts.values():
         host.disk.commit_s = COMMIT_S
+        host.disk.full = False
+        host.disk_low("")
         host.steady_clock()
         _restart(world, host)
         if host.paused_until > world.now:

@@ -41,6 +41,8 @@ class Host:
         self.paused_until = 0.0
         self.backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self.flight: Batch | None = None
+        self.low = ""
+        """Why its disk takes nothing new, while it is nearly full."""
         self.whole_at = float("-inf")
         """When its node, as coordinator, last had all the disks that it wants."""
         self.voted_in_term = 0
@@ -78,6 +80,7 @@ class Host:
         machine.replica.on_added.append(self._note_added)
         machine.replica.on_settled.append(self._note_settled)
         invariants.r9_terms_only_rise(self.world, self, machine)
+        machine.disk_low(self.low)
         self.flight = None
         self.backlog = []
         self.world.history.journals += 2
@@ -131,19 +134,26 @@ class Host:
         self.backlog = []
         self.paused_until = 0.0
 
-    def leave(self) -> None:
+    def disk_low(self, why: str) -> None:
+        """The disk is nearly full, or, without a reason, has room again."""
+        self.low = why
+        if self.machine is not None:
+            self.step(self.machine.disk_low, why)
+
+    def leave(self, *, switch_off: bool = False) -> None:
         """Leave politely; the process ends when all is said and kept, or after LEAVE_TIMEOUT_S."""
         if self.machine is not None:
             self.step(self.machine.leave)
-            self._watch_leave(self.life, self.world.now + LEAVE_TIMEOUT_S)
+            self._watch_leave(self.life, self.world.now + LEAVE_TIMEOUT_S, switch_off)
 
-    def _watch_leave(self, life: int, deadline: float) -> None:
+    def _watch_leave(self, life: int, deadline: float, switch_off: bool) -> None:
         if self.life != life or self.machine is None:
             return
-        if self.machine.settled_to_leave() or self.world.now >= deadline:
-            self.crash(commit_lands=True)  # the writer finishes what it has begun
-        else:
-            self.world.after(0.005, self._watch_leave, life, deadline)
+        if not self.machine.settled_to_leave() and self.world.now < deadline:
+            self.world.after(0.005, self._watch_leave, life, deadline, switch_off)
+            return
+        self.powered = not switch_off
+        self.crash(commit_lands=True)  # the writer finishes what it has begun
 
     def step(self, action: Callable[..., None], *arguments: Any) -> None:
         """One turn of the node's loop around one event."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mesh.core.effects import Batch, Restored
+from mesh.core.effects import Batch, Gap, Restored, Salvage
 from mesh.wire import frames
 from mesh.wire.entries import Dot, Message, Result
 from mesh.wire.messages import HeadState
@@ -31,6 +31,10 @@ class Disk:
         self.damaged_at = float("-inf")
         """When it last lost what was on it: wiped, or set back to an earlier state."""
         self.before_damage: Disk | None = None
+        self.salvage: Salvage | None = None
+        """What could be read of a damaged state file, until the node has dealt with it (R20)."""
+        self.full = False
+        """Transactions fail."""
 
     def apply(self, batch: Batch) -> None:
         """Commit a transaction."""
@@ -44,11 +48,13 @@ class Disk:
         self.heads.update(batch.heads)
         if batch.vote is not None:
             self.term, self.voted_for = batch.vote
+        if batch.recovered:
+            self.salvage = None
 
     def restored(self) -> Restored:
         """What a new process finds."""
         entries = [(journal, sequence, blob) for (journal, sequence), blob in sorted(self.entries.items())]
-        return Restored(self.term, self.voted_for, list(self.heads.values()), entries)
+        return Restored(self.term, self.voted_for, list(self.heads.values()), entries, self.salvage)
 
     def covers(self, journal: bytes, sequence: int) -> bool:
         """Whether the entry is, or was, safely here."""
@@ -57,7 +63,8 @@ class Disk:
 
     def live_ids(self, kind: type[Message] | type[Result]) -> set[str]:
         """Ids of the tasks of which a message, or a result, is here."""
-        entries = (frames.decode_entry(blob) for blob in self.entries.values())
+        blobs = [*self.entries.values(), *(blob for _, _, blob in self.salvage.entries)] if self.salvage else self.entries.values()
+        entries = (frames.decode_entry(blob) for blob in blobs)
         return {entry.id for entry in entries if isinstance(entry, kind)}
 
     def snapshot(self) -> Disk:
@@ -65,6 +72,20 @@ class Disk:
         copy = Disk()
         copy.term, copy.voted_for = self.term, self.voted_for
         copy.heads, copy.entries = dict(self.heads), dict(self.entries)
+        copy.salvage = self.salvage
+        return copy
+
+    def damaged(self, rng: random.Random, share: float) -> Disk:
+        """The disk with that share of its rows unreadable, as a new process finds it: the file set aside, and what was read of it."""
+        before = self.salvage or Salvage()
+        found = Salvage(list(before.entries), list(before.gaps))
+        for (journal, sequence), blob in sorted(self.entries.items()):
+            if rng.random() < share:
+                found.gaps.append(Gap(journal, sequence, sequence))
+            else:
+                found.entries.append((journal, sequence, blob))
+        copy = Disk()
+        copy.term, copy.voted_for, copy.salvage = self.term, self.voted_for, found
         return copy
 
     def replace_contents(self, contents: Disk, now: float) -> None:
@@ -72,6 +93,7 @@ class Disk:
         self.before_damage, self.damaged_at = self.snapshot(), now
         self.term, self.voted_for = contents.term, contents.voted_for
         self.heads, self.entries = dict(contents.heads), dict(contents.entries)
+        self.salvage = contents.salvage
 
 
 Pair = tuple[str, str]

@@ -188,7 +188,7 @@ class Client(Program):
 
     def on_reply(self, reply: object) -> None:
         history = self.world.history
-        if isinstance(reply, Confirm):
+        if isinstance(reply, Confirm) and not reply.error:  # what was refused is sent again later
             messages, _ = self.unconfirmed.pop(reply.number, ([], 0.0))
             for message in messages:
                 history.confirmed[message.id] = max(history.confirmed.get(message.id, 0), reply.copies)

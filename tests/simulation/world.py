@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.config import Settings
+from mesh.core.cluster.twins import CLONED
 from mesh.core.effects import Batch
 from mesh.core.machine import Machine
-from mesh.node import CALM_TICK_S, TICK_S
+from mesh.node import CALM_TICK_S, KNOCK_SOON_S, TICK_S
 from mesh.wire import frames
 from mesh.wire.entries import Dot, Message, Result
-from mesh.wire.messages import Confirm, Deliver, Submit, Vote, Voted
+from mesh.wire.messages import Confirm, Deliver, Knock, Submit, Vote, Voted
 from tests.simulation import invariants
 from tests.simulation.history import History
 from tests.simulation.host import Host
@@ -26,6 +27,8 @@ from tests.simulation.programs import Client, Program, Worker
 HOP_S = 0.001
 """A program's connection to a node on another host."""
 LOCAL_HOP_S = 0.0001
+RESET_S = 1.0
+"""Until somebody starts a node again that ended because another process has its key."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class World:
         self.hosts = {f"n{index}": Host(self, f"n{index}") for index in range(nodes)}
         self.by_id = dict(self.hosts)
         """Hosts by the id of the node on them."""
+        self.clones: list[Host] = []
+        """Machines on which a copy of another one's state directory was started: their node has the same key and id."""
         self.identities = set(self.hosts)
         """Ids of all nodes that ever were."""
         self.backups: dict[tuple[float, str], tuple[str, Disk]] = {}
@@ -151,7 +156,7 @@ class World:
             if target is not None:
                 self._probe(host, target)
             return
-        if type(message) is Vote or (type(message) is Voted and message.granted):
+        if host not in self.clones and (type(message) is Vote or (type(message) is Voted and message.granted)):
             invariants.r9_one_vote_in_a_term(self, host, peer if type(message) is Voted else host.id, message.term)
         blob = frames.encode(message)
         self.history.sent(self.now, blob)
@@ -175,6 +180,9 @@ class World:
 
     def _commit_done(self, host: Host, life: int) -> None:
         if host.life != life or host.flight is None or host.machine is None:
+            return
+        if host.disk.full:  # R7: a failed transaction is fatal
+            host.crash(commit_lands=False)
             return
         batch, host.flight = host.flight, None
         self.commit(host, batch)
@@ -235,9 +243,38 @@ class World:
         cut = self.network.is_cut(newcomer.name, other.name) or self.network.is_cut(other.name, newcomer.name)
         if newcomer.machine is None or other.machine is None or cut or other.paused_until > self.now:
             return
-        member = newcomer.machine.me.member(0)
+        member, twins = newcomer.machine.me.member(0), newcomer.machine.twins
+        refusal = other.machine.twins.judge(Knock(member, incarnation=twins.incarnation, standing=twins.standing()))
+        if other.machine.twins.fate:
+            other.crash(commit_lands=True)
+            self.after(RESET_S, _start_again, other)
+        if refusal is not None and refusal.code == CLONED:
+            newcomer.crash(commit_lands=True)
+            if newcomer not in self.clones:
+                self.after(RESET_S, _start_again, newcomer)
+        elif refusal is not None:
+            self.after(KNOCK_SOON_S, self._knock_again, newcomer, newcomer.life, other)
+        if refusal is not None or newcomer.machine is None or other.machine is None:
+            return
         other.step(other.machine.on_knock, member)
         newcomer.step(newcomer.machine.introduce, [*other.machine.membership.members.values(), other.machine.me.member(0)])
+
+    def _knock_again(self, newcomer: Host, life: int, other: Host) -> None:
+        if newcomer.life == life:
+            self.knock(newcomer, other)
+
+    def add_clone(self, original: Host) -> Host:
+        """A machine with a copy of another one's state directory."""
+        clone = Host(self, f"{original.name}+{len(self.clones)}")
+        clone.id = original.id
+        clone.disk = original.disk.snapshot()
+        self.clones.append(clone)
+        return clone
+
+    def remove_clone(self, clone: Host) -> None:
+        """Somebody switches it off."""
+        clone.lose_power()
+        self.clones.remove(clone)
 
     # -- questions --------------------
 
@@ -275,3 +312,8 @@ class World:
 
     def _ids_on_disks(self, kind: type[Message] | type[Result]) -> set[str]:
         return set().union(*(host.disk.live_ids(kind) for host in self.hosts.values()))
+
+
+def _start_again(host: Host) -> None:
+    if host.machine is None:
+        host.start()
