@@ -195,6 +195,10 @@ class DeliveriesExhausted(TaskError):
     """The task's worker was lost more often than ``max_deliveries`` allows."""
 
 
+class BodyLost(TaskError):
+    """Chunks of a large argument or result are on no disk of the mesh any more, or are not what was sent: publish the task again."""
+
+
 # -- the machine's --------------------
 
 

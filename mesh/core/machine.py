@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.config import Settings
+from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
 from mesh.core.cluster.bodies import Bodies
@@ -32,6 +33,8 @@ from mesh.wire.messages import (
     Answer,
     Consumers,
     Deliver,
+    Fetch,
+    Fetched,
     Goodbye,
     Heartbeat,
     Knock,
@@ -92,13 +95,17 @@ class Machine:
         self.twins = Twins(me, self.membership, settings, self.election.up_ms)
         self.policies = Policies(self.replica, settings)
         self.relay = Relay(self)
-        self.broker = Broker(me, self.replica, self.membership, self.replication, self.policies, settings, self.relay.to_edge)
+        self.large_bodies = LargeBodies(me.id, self.bodies, self.replica, self.membership, self.replication, self.turn)
+        self.broker = Broker(
+            me, self.replica, self.membership, self.replication, self.policies, self.large_bodies, settings, self.relay.to_edge
+        )
         self.dispatcher = Dispatcher(self.broker, self.replication, settings, self.relay.to_edge)
         self.edge = Edge(
             me,
             self.replica,
             self.membership,
             self.replication,
+            self.bodies,
             self.turn,
             settings,
             to_coordinator=self.relay.to_coordinator,
@@ -157,6 +164,8 @@ class Machine:
             Answer: to_edge,
             Notice: to_edge,
             Consumers: self._on_consumers,
+            Fetch: self.edge.fetches.on_peer,
+            Fetched: to_edge,
         }
 
     # -- time --------------------
@@ -190,6 +199,7 @@ class Machine:
         self.recovery.tick()
         if self.election.is_coordinator:
             self.reign.tick()
+            self.large_bodies.tick(self.now)
             if self.election.disk_low:
                 self._hand_over()
         elif self._lost_its_stream():

@@ -402,8 +402,9 @@ class Upload(msgspec.Struct, array_like=True, tag=54, gc=False):
 
     body: bytes
     """The id of Chunks."""
-    count: int
     size: int
+    chunk_bytes: int
+    """Size of each chunk but the last."""
 
 
 class Grant(msgspec.Struct, array_like=True, tag=55, gc=False):

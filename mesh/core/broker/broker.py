@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 from mesh.config import Settings
+from mesh.core.broker.bodies import LargeBodies, lost
 from mesh.core.broker.dead_letters import DeadLetters
 from mesh.core.broker.delayed import Delayed
-from mesh.core.broker.queues import Queue, Record, rank
+from mesh.core.broker.queues import Queue, Record, again_with, rank
 from mesh.core.broker.results import Results
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.membership import Membership
@@ -39,6 +40,7 @@ class Broker:
         membership: Membership,
         replication: Replication,
         policies: Policies,
+        bodies: LargeBodies,
         settings: Settings,
         post: Post,
     ) -> None:
@@ -47,6 +49,7 @@ class Broker:
         self._membership = membership
         self._replication = replication
         self._policies = policies
+        self._bodies = bodies
         self._settings = settings
         self._post = post
         self.active = False
@@ -79,6 +82,7 @@ class Broker:
     def begin(self, now: float) -> None:
         """Build queues and results from all live entries; what deputies knew to be running stays leased (DESIGN 5)."""
         self.active, self._now = True, now
+        self._bodies.begin()
         entries = [(journal, sequence, entry) for journal in self._replica.journals.values() for sequence, entry in journal.live.items()]
         for journal, sequence, entry in entries:
             if isinstance(entry, Result | DeadLetter):
@@ -126,6 +130,7 @@ class Broker:
     def end(self) -> None:
         """The reign is over: forget everything but the replica."""
         self.active = False
+        self._bodies.end()
         self._reigns += 1
         self._replication.soft_leases = self._leases()
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, {}
@@ -168,10 +173,11 @@ class Broker:
         queue = self.queues.get(message.queue)
         if queue is None:
             queue = self.queues[message.queue] = Queue(message.queue)
-        if self._delayed.eta_ms(message, journal) > self.wall_ms:
+        here = self._bodies.is_here(message)
+        if not here or self._delayed.eta_ms(message, journal) > self.wall_ms:
             record.state = RecordState.DELAYED
             queue.delayed += 1
-            self._delayed.add(record)
+            (self._delayed.add if here else self._bodies.hold)(record)
         elif self._original_order is not None:
             record.order = self._original_order
             queue.push_back(record)
@@ -282,12 +288,12 @@ class Broker:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = (worker.name or worker.id) if worker is not None else record.worker
         attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
-        again = self._again(message, (*message.history, attempt), self._delayed.eta_ms(message, record.journal))
+        again = again_with(message, (*message.history, attempt), self._delayed.eta_ms(message, record.journal))
         limit = message.max_deliveries or self._policies.for_queue(message.queue, "max_deliveries")
         if again.attempts >= limit:
             text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
             self._replica.write(DeadLetter(again, text, self.wall_ms))
-            self._finish(record, int(Status.FAILURE), b"", Failure(EXHAUSTED, text), worker)
+            self._finish(record, Outcome(message.id, status=Status.FAILURE, failure=Failure(EXHAUSTED, text)), worker)
             return
         self._original_order = record.order
         self._remove(record)
@@ -297,38 +303,24 @@ class Broker:
         if record.journal.owner != self._me.id:  # the new entry is ours: remember whose clients wait
             self._wait_for(message.id, record.journal.owner)
 
-    @staticmethod
-    def _again(message: Message, history: tuple[Attempt, ...], eta_ms: int = 0) -> Message:
-        return Message(
-            message.id,
-            message.queue,
-            message.task,
-            message.body,
-            attempts=len(history),
-            eta_ms=eta_ms,
-            max_deliveries=message.max_deliveries,
-            history=history,
-        )
-
     def revive(self, letter: DeadLetter) -> None:
         """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""
         known = self.dead_letters.get(letter.message.id)
         if known is not None:
             self.results.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
-            self._replica.write(self._again(letter.message, ()))
+            self._replica.write(again_with(letter.message, ()))
 
-    def _finish(self, record: Record, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None) -> None:
+    def _finish(self, record: Record, outcome: Outcome, worker: WorkerState | None) -> None:
         """One transaction: settle the message, write its result."""
-        message = record.message
         self._remove(record)
         self._replica.settle(record.journal, record.sequence)
-        self._write_result(message.id, status, body, failure, worker, record.journal.owner)
+        self._write_result(outcome, worker, record.journal.owner)
 
-    def _write_result(self, id: str, status: int, body: bytes, failure: Failure | None, worker: WorkerState | None, owner: str) -> None:
+    def _write_result(self, outcome: Outcome, worker: WorkerState | None, owner: str) -> None:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = worker.name if worker is not None else ""
-        result = Result(id, status, body, failure, node, name, self.wall_ms)
+        result = Result(outcome.id, int(outcome.status), outcome.body, outcome.failure, node, name, self.wall_ms, outcome.chunks)
         self.finished += 1
         self._push_result(owner, result)  # before it is written, as that would push it to the watchers once more
         self._replica.write(result)
@@ -379,6 +371,7 @@ class Broker:
         worker = self.workers.get(message.worker)
         if worker is not None:
             worker.capacity = message.capacity
+        message = self._bodies.whole_ones(node, message)
         for outcome in message.outcomes:
             record = self.records.get(outcome.id)
             self._replication.soft_leases.pop(outcome.id, None)
@@ -388,7 +381,9 @@ class Broker:
                 self._end_delivery(record, outcome, worker, message.worker)
             elif outcome.kind == OutcomeKind.DONE and outcome.id not in self.results:
                 # its message is on a disk that is away: when it comes it is done already (R16)
-                self._write_result(outcome.id, outcome.status, outcome.body, outcome.failure, worker, self._me.id)
+                self._write_result(outcome, worker, self._me.id)
+            if outcome.chunks is not None:
+                self._bodies.release(outcome.chunks)  # of a second outcome nothing refers to
         self.dirty = True
         self._replication.when_copied(partial(self._tell_kept, self._reigns, node, message))
 
@@ -401,7 +396,7 @@ class Broker:
 
     def _end_delivery(self, record: Record, outcome: Outcome, worker: WorkerState | None, worker_id: str) -> None:
         if outcome.kind == OutcomeKind.DONE:
-            self._finish(record, outcome.status, outcome.body, outcome.failure, worker)
+            self._finish(record, outcome, worker)
         elif record.state is RecordState.LEASED and record.worker == worker_id:
             if outcome.kind == OutcomeKind.RETURNED:
                 self._give_back(record)
@@ -465,14 +460,25 @@ class Broker:
 
     def flush(self) -> None:
         """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them."""
+        self._bodies.flush()
         if self._pushes:
             pushes, self._pushes = self._pushes, {}
             for node, results in pushes.items():
                 self._post(node, ResultsMessage(results), True)
 
+    def _tick_bodies(self) -> None:
+        """What waited for its body."""
+        for node, message in self._bodies.take_early():
+            self.on_outcomes(node, message)
+        for record in self._bodies.take_whole():
+            self._delayed.add(record)
+        for record in self._bodies.take_lost():
+            self._finish(record, lost(record.message), None)
+
     def tick(self, now: float) -> None:
         """What is due becomes ready; leases of workers that did not come back are void; old results go."""
         self._now = now
+        self._tick_bodies()
         for record in self._delayed.take_due(self.wall_ms):
             record.move(RecordEvent.DUE)
             queue = self.queues[record.message.queue]

@@ -84,7 +84,7 @@ class Dispatcher:
                     limit -= len(deliveries)
                     records, deliveries, size = [], [], len(message.body)
                 records.append(record)
-                deliveries.append(Delivery(message.id, message.task, message.body, message.attempts + 1, message.queue))
+                deliveries.append(Delivery(message.id, message.task, message.body, message.attempts + 1, message.queue, message.chunks))
             if len(deliveries) >= limit:
                 break
         if deliveries:

@@ -84,4 +84,5 @@ class Results:
 
 
 def _size(result: Result) -> int:
-    return OVERHEAD_BYTES + len(result.body) + (len(result.failure.traceback) if result.failure is not None else 0)
+    large = result.chunks.size if result.chunks is not None else 0
+    return OVERHEAD_BYTES + len(result.body) + large + (len(result.failure.traceback) if result.failure is not None else 0)

@@ -14,20 +14,22 @@ from mesh.core.cluster.streams import Stream, Waits, by_worker
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
-from mesh.wire.entries import Entry, Message, Scope
+from mesh.wire.entries import Chunk, Entry, Message, Scope
 from mesh.wire.messages import LeasesHeard, Reign, Release, Replicate, Replicated, Report, Welcome
 
 
 class Inbound:
     """What has come of a peer's stream."""
 
-    __slots__ = ("complete", "number", "stream", "term")
+    __slots__ = ("complete", "heavy", "number", "stream", "term")
 
     def __init__(self, term: int, stream: int) -> None:
         self.term = term
         self.stream = stream
         self.number = 0
         self.complete = False
+        self.heavy = False
+        """The last batch had a chunk of a large body."""
 
 
 class Replication:
@@ -186,6 +188,7 @@ class Replication:
         self._source = ""
         inbound.number = message.number
         inbound.complete = message.complete
+        inbound.heavy = any(type(entry) is Chunk for append in message.appends for entry in (*append.entries[:1], *append.entries[-1:]))
         if not self.leading:
             self.deputies = message.deputies
             if self._me.id not in self.deputies:
@@ -305,7 +308,7 @@ class Replication:
     def flush(self, now: float) -> None:
         """Send acknowledgements and the next batches; let go what has its copies."""
         for peer, ack in self._acks.items():
-            if self.leading and self._settings.copies > 2:
+            if self.leading and (self._settings.copies > 2 or self._is_heavy(peer)):
                 self.when_copied(partial(self._acknowledge, peer, ack))
             else:
                 self._turn.to_peer_after_commit(peer, ack)
@@ -330,6 +333,11 @@ class Replication:
         if sent:
             self._turn.mark += 1
         self.release_waits(now)
+
+    def _is_heavy(self, peer: str) -> bool:
+        """Large bodies come no faster than the deputies take them: the writer's window moves when all have them."""
+        inbound = self.inbound.get(peer)
+        return inbound is not None and inbound.heavy
 
     def _acknowledge(self, peer: str, ack: Replicated, copies: int) -> None:
         """Tell a member on how many disks beside its own its entries are, the deputies' included.

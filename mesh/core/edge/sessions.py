@@ -5,25 +5,33 @@ It keeps nothing that can't be rebuilt: workers repeat what they hold and client
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mesh.config import Settings
+from mesh.core.cluster.bodies import Bodies
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
+from mesh.core.edge.fetches import Fetches
+from mesh.core.edge.uploads import Uploads
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
+from mesh.wire.entries import Message
 from mesh.wire.messages import (
     PROTOCOL_VERSION,
     Answer,
     Attach,
     Attached,
+    CancelUpload,
     Confirm,
     Deliver,
+    Fetch,
+    Fetched,
     Leaving,
     NewCoordinator,
     Notice,
     Offer,
+    Outcome,
     Outcomes,
     OutcomesKept,
     PeerMessage,
@@ -33,6 +41,8 @@ from mesh.wire.messages import (
     Results,
     SessionReply,
     Submit,
+    Upload,
+    UploadChunk,
     Watch,
     WorkerGone,
 )
@@ -72,6 +82,7 @@ class Edge:
         replica: Replica,
         membership: Membership,
         replication: Replication,
+        bodies: Bodies,
         turn: Turn,
         settings: Settings,
         *,
@@ -108,12 +119,18 @@ class Edge:
         """Questions under way, oldest first: (session, its number, when it was asked)."""
         self._question_number = 0
         self._told = ("", -1)
+        self.uploads = Uploads(replica, replication, turn, settings)
+        self.fetches = Fetches(bodies, turn, to_coordinator, lambda: coordinator()[0] == me.id)
         self._handlers: dict[type, Callable[[Session, object], None]] = {
             Submit: self._on_submit,  # type: ignore[dict-item]
             Offer: self._on_offer,  # type: ignore[dict-item]
             Outcomes: self._on_outcomes,  # type: ignore[dict-item]
             Watch: self._on_watch,  # type: ignore[dict-item]
             Query: self._on_query,  # type: ignore[dict-item]
+            Upload: self._on_upload,  # type: ignore[dict-item]
+            UploadChunk: lambda session, chunk: self.uploads.on_chunk(session.id, chunk),  # type: ignore[arg-type]
+            CancelUpload: lambda session, cancel: self.uploads.cancel(session.id, cancel.body),  # type: ignore[attr-defined]
+            Fetch: lambda session, fetch: self.fetches.on_session(session.id, fetch),  # type: ignore[arg-type]
         }
 
     # -- requests of sessions --------------------
@@ -160,6 +177,9 @@ class Edge:
 
     def _on_submit(self, session: Session, submit: Submit) -> None:
         problem, size = self._check(submit)
+        large = [message for message in submit.messages if message.chunks is not None]
+        if large and not problem:
+            problem = self._refer(session, large)
         if problem:
             self.refused += 1
             self._turn.to_session(session.id, Confirm(submit.number, 0, problem))
@@ -169,6 +189,8 @@ class Edge:
             if outstanding.setdefault(message.id, id) != id:
                 self._also_waits(message.id, id)
         self._replica.write_many(submit.messages)
+        for message in large:
+            self.uploads.forget(message.chunks)
         warnings: list[str] = []
         if self.consumed is not None:
             warnings = sorted({message.queue for message in submit.messages} - self.consumed)
@@ -185,6 +207,25 @@ class Edge:
 
         self._replication.when_copied(confirm)
 
+    def _on_upload(self, session: Session, upload: Upload) -> None:
+        problem = f"disk-low: {self.disk_low}" if self.disk_low and session.kind == "client" else self._too_large(upload.size)
+        self.refused += bool(problem)
+        self.uploads.begin(session.id, upload, problem)
+
+    def _refer(self, session: Session, things: Sequence[Message | Outcome]) -> str:
+        """Let messages or outcomes refer to the bodies that their session has sent; why that can't be, or nothing."""
+        found = [self.uploads.refer(session.id, thing.chunks) for thing in things if thing.chunks is not None]
+        if None in found:
+            return "invalid: the chunks of a body have not come, or are not what they should be"
+        for thing, chunks in zip(things, found, strict=True):
+            thing.chunks = chunks
+            self.uploads.hand_over(chunks)
+        return ""
+
+    def _too_large(self, size: int) -> str:
+        limit = self._settings.max_body_bytes
+        return f"too-large: a body of {size} bytes; the limit is max_body_bytes = {limit}" if size > limit else ""
+
     def _check(self, submit: Submit) -> tuple[str, int]:
         """(why the messages are not accepted or "", their size)."""
         if self.disk_low:
@@ -194,7 +235,7 @@ class Edge:
         for message in submit.messages:
             size += len(message.body)
             if len(message.body) > limit:
-                return f"too-large: a body of {len(message.body)} bytes; the limit is max_body_bytes = {limit}", size
+                return self._too_large(len(message.body)), size
             if not (
                 0 < len(message.id) <= MAX_ID_CHARS and 0 < len(message.queue) <= MAX_NAME_CHARS and 0 < len(message.task) <= MAX_NAME_CHARS
             ):
@@ -220,8 +261,17 @@ class Edge:
         self._to_coordinator(offer)
 
     def _on_outcomes(self, session: Session, outcomes: Outcomes) -> None:
-        if session.worker == outcomes.worker:
+        if session.worker != outcomes.worker:
+            return
+        large = [outcome for outcome in outcomes.outcomes if outcome.chunks is not None]
+        if not large:
             self._to_coordinator(outcomes)
+        elif not self._refer(session, large):
+            # The coordinator shall have the body first: it gives the word that the outcome is kept
+            self._replication.when_copied(lambda copies: self._tell_coordinator(outcomes))
+
+    def _tell_coordinator(self, message: PeerMessage) -> None:
+        self._to_coordinator(message)
 
     def _on_watch(self, session: Session, watch: Watch) -> None:
         for id in watch.ids:
@@ -252,6 +302,8 @@ class Edge:
             self._on_results(message, after_commit)
         elif isinstance(message, Answer):
             self.on_answer(message, after_commit)
+        elif isinstance(message, Fetched):
+            self.fetches.on_fetched(message)
 
     def _on_results(self, message: Results, after_commit: bool) -> None:
         send = self._turn.to_session_after_commit if after_commit else self._turn.to_session
@@ -303,6 +355,7 @@ class Edge:
         """A program has left, or was not heard for too long."""
         session = self.sessions.pop(id, None)
         self._gone = self._gone or session is not None
+        self.uploads.close(id)
         if session is not None and session.worker and self.workers.get(session.worker) == id:
             del self.workers[session.worker]
             self._to_coordinator(WorkerGone(session.worker))
