@@ -46,8 +46,13 @@ class Batch:
         few = len(self.entries) + len(self.settled) <= SMALL_ROWS
         return few and sum(len(blob) for _, _, blob in self.entries) <= SMALL_BYTES
 
+    @property
+    def special(self) -> bool:
+        """Whether it holds what seldom changes."""
+        return bool(self.dropped or self.vote or self.recovered)
+
     def __bool__(self) -> bool:
-        return bool(self.entries or self.settled or self.heads or self.dropped or self.vote or self.recovered)
+        return bool(self.entries or self.settled or self.heads or self.special)
 
 
 @dataclass(slots=True)

@@ -121,6 +121,8 @@ class SqliteStore:
         # After a failed fsync the log may be readable from the page cache and yet not be on the disk, and a second fsync
         # reports success (Rebello et al., 2020). So what the log holds is written again, to the main file, before it counts.
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for statement in schema.SMALL_BATCH:
+            self._db.execute(statement)
         self._read_numbers()
 
     def _read_numbers(self) -> None:
@@ -278,6 +280,10 @@ class SqliteStore:
         else; the store then refuses every further commit with the same.
         """
         with self._lock, self._fatal():
+            small = self._small(batch)
+            if small is not None:
+                self._db.execute(*small)
+                return
             drops = [self._numbers.pop(journal) for journal in batch.dropped if journal in self._numbers]
             statements = [*self._deletes(drops), *self._inserts(batch)]
             if batch.recovered:
@@ -342,6 +348,20 @@ class SqliteStore:
             entries.append((row, entry_crc(row, blob), data.add(blob), len(blob)))
         settled = [numbers[journal] << SEQUENCE_BITS | sequence for journal, sequence in batch.settled if journal in numbers]
         yield _batch_row(heads, entries, settled, data, batch.vote)
+
+    def _small(self, batch: Batch) -> _Statement | None:
+        """The statement for one entry, at most one settlement and one context, of journals that the file knows; else None."""
+        if len(batch.entries) != 1 or len(batch.settled) > 1 or len(batch.heads) != 1 or batch.special:
+            return None
+        (journal, sequence, blob), ((name, head),) = batch.entries[0], batch.heads.items()
+        numbers = self._numbers
+        if journal not in numbers or name not in numbers or sequence > SEQUENCE_MASK:
+            return None
+        settled = [numbers[settled] << SEQUENCE_BITS | sequence for settled, sequence in batch.settled if settled in numbers]
+        row = numbers[journal] << SEQUENCE_BITS | sequence
+        context = (numbers[name], name, head.owner, int(head.scope), head.upto, head.digest)
+        values = (*context, row_crc(*context), row, entry_crc(row, blob), blob, settled[0] if settled else None)
+        return "INSERT INTO small_batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
 
     def _head_row(self, data: _Blob, journal: bytes, head: HeadState | None) -> tuple[Any, ...]:
         """A journal's row; one without a context has nulls and is not reported as a head."""

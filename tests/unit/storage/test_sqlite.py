@@ -16,11 +16,12 @@ from mesh.core.effects import Batch
 from mesh.errors import DiskFailed, DiskFull, LocalProtocolError, StateDamaged, StateLocked, StateRefused, StateTooNew
 from mesh.storage import schema, sqlite
 from mesh.storage.schema import SCHEMA_VERSION
-from mesh.storage.sqlite import SqliteStore
+from mesh.storage.sqlite import SqliteStore, log_of
 from mesh.wire.messages import HeadState
 from tests.unit.storage import committer
 
 JOURNAL = b"j" * 16
+OTHER = b"o" * 16
 
 
 @pytest.fixture
@@ -284,4 +285,37 @@ def test_a_batch_larger_than_a_statement_is_still_one_transaction(path: Path, mo
     store = SqliteStore(path)
     assert store.load().entries == entries
     assert store.load().term == 1
+    store.close()
+
+
+def context(journal: bytes, upto: int) -> dict[bytes, HeadState]:
+    return {journal: HeadState(journal, "node", 0, upto, upto)}
+
+
+def test_a_batch_of_one_entry_does_what_its_larger_kin_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    batches = [Batch(1, [(JOURNAL, 1, b"a"), (OTHER, 1, b"b")], heads=context(OTHER, 1))]
+    batches += [Batch(n, [(JOURNAL, n, b"%d" % n)], [(JOURNAL, n - 1)], context(JOURNAL, n)) for n in range(2, 9)]
+    batches += [Batch(9, [(OTHER, 2, b"c")], heads=context(OTHER, 2)), Batch(10, [(OTHER, 2, b"c")], [(OTHER, 1)], context(OTHER, 2))]
+    found = []
+    for number, small in enumerate((True, False)):
+        store = SqliteStore(tmp_path / f"{number}.db")
+        if not small:
+            monkeypatch.setattr(store, "_small", lambda batch: None)
+        for batch in batches:
+            store.commit(batch)
+        store.close()
+        again = SqliteStore(tmp_path / f"{number}.db")
+        found.append(again.load())
+        again.close()
+    assert found[0] == found[1]
+    assert found[0].entries == [(OTHER, 2, b"c"), (JOURNAL, 8, b"8")]
+
+
+def test_a_batch_of_one_entry_is_two_pages_in_the_log(path: Path):
+    store = SqliteStore(path)
+    store.commit(Batch(1, [(JOURNAL, 1, b"a")], heads=context(JOURNAL, 1)))
+    before = log_of(path).stat().st_size
+    for number in range(2, 12):
+        store.commit(Batch(number, [(JOURNAL, number, b"a")], [(JOURNAL, number - 1)], context(JOURNAL, number)))
+    assert log_of(path).stat().st_size - before == 10 * 2 * (4096 + 24)
     store.close()
