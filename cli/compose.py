@@ -24,6 +24,7 @@ from mesh.client.options import Options
 from mesh.core.effects import Gap, Identity
 from mesh.errors import UsageError
 from mesh.node import Node
+from mesh.storage.footprint import Footprint
 from mesh.storage.healing import HealingStore
 from mesh.storage.home import NODE_KEY, PEERS, SECRET, Home
 from mesh.storage.room import Room
@@ -87,6 +88,7 @@ class LocalNode:
         self._known: tuple[Member, ...] = ()
         self._keys = self._own_keys()
         self._surroundings: Surroundings | None = None
+        self._footprint = Footprint()  # before anything is loaded
         new_state = not self._home.state_path.exists()
         # The lock of the store comes first: the sockets of a node that runs are not to be taken.
         self._store = HealingStore(self._home.state_path)
@@ -167,6 +169,7 @@ class LocalNode:
             on_members=self._members,
             on_ready=self._ready,
             room=Room(self._home.path, self._settings.disk_reserve_bytes, self._settings.disk_reserve_fraction),
+            footprint=self._footprint,
             on_recovered=self._recovered,
         )
         if not any(journal.live for journal in node.machine.replica.journals.values()):

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from generated import DOCS, attribute_docs, row, run, table
 
-from mesh.wire import entries, frames, messages
+from mesh.wire import attachment, entries, frames, messages
 
 PAGE = DOCS / "protocol.md"
 MEANINGS = DOCS / "protocol_fields.toml"
@@ -113,7 +113,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _docs() -> dict[str, dict[str, str]]:
-    return {**attribute_docs(entries), **attribute_docs(messages), **attribute_docs(frames)}
+    return {**attribute_docs(entries), **attribute_docs(attachment), **attribute_docs(messages), **attribute_docs(frames)}
 
 
 def shown_type(hint: Any) -> str:

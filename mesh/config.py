@@ -91,6 +91,26 @@ class Settings:
     max_deliveries: int = _setting(
         5, "attempts after which a task that keeps losing its worker fails for good", low=1, high=1000, mesh_wide=True
     )
+    max_length: int = _setting(
+        0,
+        "most tasks that wait in one queue, delayed ones included, those that a worker holds not; 0 for no limit. What happens beyond is "
+        "up to `overflow`",
+        low=0,
+        mesh_wide=True,
+    )
+    max_bytes: int = _setting(
+        0,
+        "most bytes of bodies of the tasks that wait in one queue; 0 for no limit. What happens beyond is up to `overflow`",
+        low=0,
+        mesh_wide=True,
+    )
+    overflow: str = _setting(
+        "reject-publish",
+        "what a queue over max_length or max_bytes does: `reject-publish`: publishers wait for room until their deadline and then get "
+        "QueueFull; `drop-head`: its oldest waiting task fails with TaskDropped; `dead-letter`: that one is kept as a dead letter, too",
+        choices=("reject-publish", "drop-head", "dead-letter"),
+        mesh_wide=True,
+    )
     result_expires_s: float = _setting(86_400.0, "how long results are kept", low=0, high=31_536_000, mesh_wide=True)
     max_results_bytes: int = _setting(1 << 30, "bytes of kept results; the oldest go first", low=1 << 16, mesh_wide=True)
     max_body_bytes: int = _setting(1 << 20, "largest task body or result", low=1024, high=1 << 30)
@@ -102,7 +122,7 @@ class Settings:
     )
     max_frame_bytes: int = _setting(8 << 20, "largest frame from an authenticated peer, client or worker", low=1 << 16, high=1 << 31)
     max_accepted_bytes: int = _setting(
-        256 << 20, "bytes of messages that a node holds unconfirmed; beyond that publishers get MeshBusy", low=1 << 20
+        256 << 20, "bytes of messages that a node holds unconfirmed; beyond that publishers wait, then get MeshBusy", low=1 << 20
     )
     link_window_bytes: int = _setting(16 << 20, "unacknowledged bytes to a follower before it has to catch up by state (R15)", low=1 << 16)
     replicate_batch_bytes: int = _setting(1 << 20, "largest single batch of replicated entries", low=1 << 12)
@@ -115,9 +135,24 @@ class Settings:
         "room on the disk below which a node takes nothing new (DiskLow) and hands over coordination; or disk_reserve_fraction of the "
         "disk, if that is less",
         low=0,
+        mesh_wide=True,
     )
     disk_reserve_fraction: float = _setting(
-        0.05, "share of the disk that counts instead of disk_reserve_bytes where it is less", low=0, high=1
+        0.05, "share of the disk that counts instead of disk_reserve_bytes where it is less", low=0, high=1, mesh_wide=True
+    )
+    memory_limit_bytes: int = _setting(
+        4 << 30,
+        "memory of a node's process above which it takes nothing new: publishers wait, then get MeshBusy; or memory_limit_fraction of the "
+        "machine's memory, if that is less. They are let in again below 90 % of it",
+        low=0,
+        mesh_wide=True,
+    )
+    memory_limit_fraction: float = _setting(
+        0.4,
+        "share of the memory, of the machine or of the container, that counts instead of memory_limit_bytes where it is less",
+        low=0,
+        high=1,
+        mesh_wide=True,
     )
     discovery_timeout_s: float = _setting(5.0, "how long a client or worker looks for a node", low=0.1, high=600)
 

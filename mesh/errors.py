@@ -154,16 +154,19 @@ class NotEnoughCopies(PublishError):
 
 
 class MeshBusy(NotAccepted):
-    """The node has no room for more messages now."""
+    """The mesh took nothing new until the deadline: a limit was reached, and the text says which."""
 
     retry = True
 
 
-class DiskLow(NotAccepted):
-    """The node's disk is nearly full: it takes nothing new until there is room again (rule R21)."""
+class QueueFull(MeshBusy):
+    """The queue was at its limit (``max_length``, ``max_bytes``) until the deadline, and its ``overflow`` is ``reject-publish``."""
+
+
+class DiskLow(MeshBusy):
+    """A disk is nearly full, and there was no room until the deadline (rule R21)."""
 
     fault = Fault.MACHINE
-    retry = True
 
 
 # -- results --------------------
@@ -173,6 +176,12 @@ class ResultTimeout(MeshError, TimeoutError):
     """The result did not arrive within the timeout; the task goes on."""
 
     retry = True
+
+
+class ResultRemoved(MeshError, LookupError):
+    """The task is over, and its result was removed (``result_expires_s``, ``max_results_bytes``)."""
+
+    fault = Fault.CALLER
 
 
 class TaskError(MeshError):
@@ -197,6 +206,10 @@ class DeliveriesExhausted(TaskError):
 
 class BodyLost(TaskError):
     """Chunks of a large argument or result are on no disk of the mesh any more, or are not what was sent: publish the task again."""
+
+
+class TaskDropped(TaskError):
+    """The task was dropped before it ran: its queue was over its limit, and ``overflow`` is ``drop-head`` or ``dead-letter``."""
 
 
 # -- the machine's --------------------

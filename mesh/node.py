@@ -13,11 +13,13 @@ from queue import Empty, SimpleQueue
 
 from mesh.clock import Clock, SystemClock
 from mesh.config import Settings
+from mesh.core.cluster.alarms import DISK, MEMORY
 from mesh.core.cluster.twins import CLONED, LATER
 from mesh.core.effects import Batch, Gap, Identity
 from mesh.core.machine import Machine
 from mesh.errors import DiskFailed, DiskFull, IdentityTaken, RemoteProtocolError
 from mesh.storage.base import Store
+from mesh.storage.footprint import Footprint
 from mesh.storage.room import Room
 from mesh.storage.writer import Row, Writer
 from mesh.transport.base import Knocked, LobbyReply, PeerConnected, PeerFrames, PeerRefused, SessionFrame, Transport, TransportEvent
@@ -34,7 +36,12 @@ KNOCK_AGAIN_S = 15.0
 """A candidate address is tried at most this often."""
 KNOCK_SOON_S = 0.5
 CANDIDATES_MAX = 1_024
-LOOK_AT_DISK_S = 1.0
+LOOK_AT_ROOM_S = 1.0
+ALARMS = {
+    DISK: ("the disk is nearly full", "the disk has room again"),
+    MEMORY: ("memory is short", "there is memory again"),
+}
+"""What the log says when an alarm begins and ends."""
 LEAVE_TIMEOUT_S = 1.0
 """Longest stay after a polite goodbye was ordered."""
 LOG_PAUSE_S = 5.0
@@ -52,7 +59,8 @@ def lobby_of(door: str) -> str:
 class Node:
     """One node process, or one inside a program.
 
-    ``known`` are members that were heard of before (from a lobby's answer or a file); ``room`` watches the store's disk, if it has one.
+    ``known`` are members that were heard of before (from a lobby's answer or a file); ``room`` watches the store's disk, if it has one, and
+    ``footprint`` the process's memory, if that is the node's alone.
     Called from the loop's thread: ``on_members`` with all durable members whenever the roster changes, ``on_ready`` once the first turn is
     done, ``on_recovered`` with how many entries of a damaged state directory were kept and what of it nobody has (R20).
     """
@@ -69,6 +77,7 @@ class Node:
         on_members: Callable[[list[Member]], None] | None = None,
         on_ready: Callable[[], None] | None = None,
         room: Room | None = None,
+        footprint: Footprint | None = None,
         on_recovered: Callable[[int, list[Gap]], None] | None = None,
     ) -> None:
         self._identity = identity
@@ -79,8 +88,9 @@ class Node:
         self._on_ready = on_ready
         self._on_recovered = on_recovered
         self._room = room
+        self._footprint = footprint
         self._looked_at = float("-inf")
-        self._disk_low = False
+        self._alarms = {DISK: "", MEMORY: ""}
         self.machine = Machine(identity, settings or Settings(), store.load())
         self.machine.introduce(known or [])
         self._committed: SimpleQueue[int] = SimpleQueue()
@@ -169,7 +179,7 @@ class Node:
             self._knock_at_candidates(now)
             self._heed_twins()
             self._log_coordinator()
-            self._look_at_disk(now)
+            self._look_at_room(now)
             self._tell_recovery()
         machine.flush()
         if machine.membership.changed:
@@ -235,20 +245,30 @@ class Node:
             if self.machine.settled_to_leave():
                 break
 
-    # -- the disk --------------------
+    # -- disk and memory --------------------
 
-    def _look_at_disk(self, now: float) -> None:
-        """Stop taking what is new before the disk is full (R21)."""
-        if self._room is None or now - self._looked_at < LOOK_AT_DISK_S:
-            return
-        self._looked_at = now
-        low = self._room.look() or ("a transaction found no room" if self._writer.full else "")
-        self.machine.disk_low(low)
-        if low and not self._disk_low:
-            log.warning("the disk is nearly full: %s", low)
-        elif self._disk_low and not low:
-            log.warning("the disk has room again: publishers are let in")
-        self._disk_low = bool(low)
+    def _look_at_room(self, now: float) -> None:
+        """Stop taking what is new before the disk is full (R21), or memory."""
+        if now - self._looked_at >= LOOK_AT_ROOM_S:
+            self._looked_at = now
+            settings = self.machine.settings
+            if self._room is not None:
+                self._room.reserve_bytes, self._room.reserve_fraction = settings.disk_reserve_bytes, settings.disk_reserve_fraction
+                self._alarm(DISK, self._room.look() or ("a transaction found no room" if self._writer.full else ""))
+            if self._footprint is not None:
+                entries = sum(len(journal.live) for journal in self.machine.replica.journals.values())
+                self._alarm(MEMORY, self._footprint.look(entries, settings.memory_limit_bytes, settings.memory_limit_fraction))
+        for line in self.machine.news:
+            log.warning("%s", line)
+        self.machine.news.clear()
+
+    def _alarm(self, code: str, why: str) -> None:
+        self.machine.alarms.set(code, why)
+        before, self._alarms[code] = self._alarms[code], why
+        if why and not before:
+            log.warning("%s: %s", ALARMS[code][0], why)
+        elif before and not why:
+            log.warning("%s: publishers are let in", ALARMS[code][1])
 
     def _tell_recovery(self) -> None:
         recovery = self.machine.recovery

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _UNSET: Any = object()
+UNKNOWN_HINT = ": the mesh has never had it, or has removed its result (result_expires_s, max_results_bytes) and forgotten that too"
 
 
 class Source(Protocol):
@@ -58,7 +59,8 @@ class AsyncResult(Generic[R]):
 
         ``timeout`` is in seconds; None waits for ever, also for an id that nobody ever submits. Raises the task's exception, as its
         own type when that is a builtin or registered with the application and as TaskError otherwise; with ``propagate=False`` the
-        exception is returned. Raises ResultTimeout at the deadline: the task goes on, and a later call may succeed.
+        exception is returned. Raises ResultTimeout at the deadline: the task goes on, and a later call may succeed; ResultRemoved when
+        it is over and the mesh has removed its result, as far as the mesh still knows that.
         In an event loop use ``await result``: this call blocks the loop.
         """
         if self._pending.result is None:
@@ -91,7 +93,8 @@ class AsyncResult(Generic[R]):
 
     @property
     def state(self) -> str:
-        """Celery's name of the task's state, or ``UNKNOWN`` for an id that the mesh has never seen or has forgotten.
+        """Celery's name of the task's state; ``REMOVED`` if its result is not kept any more, ``UNKNOWN`` for an id that the mesh has
+        never seen or has forgotten.
 
         Asks the mesh while there is no result. Raises ResultTimeout when it does not answer within ``publish_timeout``.
         """
@@ -164,7 +167,9 @@ class AsyncResult(Generic[R]):
         deadline_s = None if timeout is None else time.monotonic() + timeout
         pending = self._current()
         if not self._client.wait(pending, deadline_s):
-            raise ResultTimeout(f"task {self.id} has no result after {timeout:g} s; it is {self._pending_status().name}")
+            status = self._pending_status()
+            hint = UNKNOWN_HINT if status is Status.UNKNOWN else ""
+            raise ResultTimeout(f"task {self.id} has no result after {timeout:g} s; it is {status.name}{hint}")
 
     async def _wait_async(self) -> None:
         from asyncio import get_running_loop  # slow to import, and whoever awaits has it

@@ -21,7 +21,7 @@ from mesh.config import Settings
 from mesh.errors import MeshError
 from mesh.transport.poller import Poller
 from mesh.wire.entries import Message, Status
-from mesh.wire.messages import Answer, Attached, Confirm, NewCoordinator, Query, Results, SessionReply, Watch
+from mesh.wire.messages import Answer, Attached, Confirm, Go, Held, NewCoordinator, Query, Results, SessionReply, Watch
 
 log = logging.getLogger("mesh")
 
@@ -72,8 +72,8 @@ class Client:
     def submit(self, messages: list[Message], deadline_s: float) -> Confirm:
         """Hand over messages; returns when all are confirmed, with the smallest number of copies.
 
-        Raises NotAccepted, MeshBusy or DiskLow (nothing will run), PublishUnknown (may run or not; the same ids again are safe),
-        NotEnoughCopies (all will run), MeshNotFound or NotAllowed (no node: nothing was sent).
+        Raises NotAccepted, among them MeshBusy, QueueFull and DiskLow after the deadline (nothing will run), PublishUnknown (may run or
+        not; the same ids again are safe), NotEnoughCopies (all will run), MeshNotFound or NotAllowed (no node: nothing was sent).
         """
         publication = Publication(messages, deadline_s)
         with self._lock:
@@ -337,6 +337,10 @@ class Client:
                 elif isinstance(reply, Confirm):
                     again = self._outbox.confirm(reply, now_s)
                     self._to_watch += [id for id in again if self._pending.get(id) is not None]
+                elif isinstance(reply, Held):
+                    self._outbox.hold(reply)
+                elif isinstance(reply, Go):
+                    self._outbox.go(reply)
                 elif isinstance(reply, Answer):
                     question = self._queries.get(reply.number)
                     if question is not None:

@@ -10,9 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh import errors
-from mesh.errors import BodyTooLarge, DiskLow, InvalidSetting, MeshError, NoCoordinator, NotAccepted, NotFound, TaskError
+from mesh.errors import (
+    BodyTooLarge,
+    DiskLow,
+    InvalidSetting,
+    MeshBusy,
+    MeshError,
+    NoCoordinator,
+    NotAccepted,
+    NotFound,
+    QueueFull,
+    TaskError,
+)
 from mesh.wire.bodies import decode
-from mesh.wire.entries import Failure, Result
+from mesh.wire.entries import Failure, Result, Status
 
 BUILTIN_ERRORS: Mapping[str, type[Exception]] = {
     f"builtins.{name}": kind for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, Exception)
@@ -23,7 +34,7 @@ OWN_ERRORS: Mapping[str, type[Exception]] = {
 }
 
 
-REFUSALS: Mapping[str, type[MeshError]] = {"too-large": BodyTooLarge, "disk-low": DiskLow}
+REFUSALS: Mapping[str, type[MeshError]] = {"too-large": BodyTooLarge, "disk-low": DiskLow, "queue-full": QueueFull, "busy": MeshBusy}
 """The code that a Confirm's error begins with; any other is a NotAccepted."""
 ANSWERS: Mapping[str, type[MeshError]] = {"invalid": InvalidSetting, "not-found": NotFound, "no-coordinator": NoCoordinator}
 """The code that an Answer's error begins with; any other is a MeshError."""
@@ -69,7 +80,8 @@ def rebuild(result: Result, registered: Mapping[str, type[Exception]]) -> Except
             setattr(error, name, value)
         except AttributeError:  # a registered type with such a property of its own: the note still tells
             pass
-    error.add_note(_note(result, failure))
+    if result.status != Status.REMOVED:
+        error.add_note(_note(result, failure))
     return error
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from mesh.client.failures import refusal
 from mesh.errors import MeshBusy, MeshError, NotEnoughCopies, PublishUnknown
 from mesh.wire.entries import Message
-from mesh.wire.messages import Confirm, Submit
+from mesh.wire.messages import Confirm, Go, Held, Submit
 
 MAX_MESSAGES = 1000
 """Most messages in one Submit."""
@@ -32,7 +32,20 @@ NOT_ENOUGH_COPIES = "not-enough-copies:"
 class Publication:
     """The messages of one call, from hand-over until they are confirmed, refused or given up."""
 
-    __slots__ = ("accepted", "busy", "copies", "deadline_s", "done", "error", "exposed", "latch", "messages", "short", "taken", "warnings")
+    __slots__ = (
+        "accepted",
+        "copies",
+        "deadline_s",
+        "done",
+        "error",
+        "exposed",
+        "latch",
+        "messages",
+        "short",
+        "taken",
+        "waits_for",
+        "warnings",
+    )
 
     def __init__(self, messages: list[Message], deadline_s: float) -> None:
         self.messages = messages
@@ -45,7 +58,8 @@ class Publication:
         self.accepted = 0
         self.exposed = 0
         """Frames that a node may have accepted without our knowing."""
-        self.busy = False
+        self.waits_for = ""
+        """What a node said last about the room that there is not (``code: text``), empty while none said so."""
         self.copies = 0
         self.warnings: list[str] = []
         self.error: MeshError | None = None
@@ -84,9 +98,11 @@ class Publication:
 class _Frame:
     """One Submit: parts of one or more publications."""
 
-    __slots__ = ("messages", "parts", "sends", "size")
+    __slots__ = ("granted", "messages", "parts", "sends", "size")
 
     def __init__(self) -> None:
+        self.granted = 0
+        """The number under which a node has let it in."""
         self.parts: list[tuple[Publication, int]] = []
         self.messages: list[Message] = []
         self.size = 0
@@ -107,6 +123,22 @@ class _Frame:
             frames.append(frame)
         return frames
 
+    def cut(self, count: int) -> _Frame | None:
+        """Keep the first ``count`` messages of a frame of one caller; returns a frame with the others."""
+        if count >= len(self.messages):
+            return None
+        rest, publication = _Frame(), self.parts[0][0]
+        rest.add(publication, self.messages[count:], self.size)
+        self.messages, self.parts = self.messages[:count], [(publication, count)]
+        return rest
+
+    def take_back(self) -> None:
+        """No node has it: one that said so has not kept it, unless an earlier one may have."""
+        if self.sends == 1:
+            self.sends = 0
+            for publication, _ in self.parts:
+                publication.exposed -= 1
+
     @property
     def deadline_s(self) -> float:
         return min(publication.deadline_s for publication, _ in self.parts)
@@ -126,11 +158,13 @@ class Outbox:
         self._again: deque[_Frame] = deque()
         self._in_flight: dict[int, _Frame] = {}
         self._in_flight_bytes = 0
+        self._held: dict[int, _Frame] = {}
+        """What waits in a line at the node, by the number of its Submit."""
         self._number = 0
         self._busy_until_s = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._inbox or self._again or self._in_flight)
+        return bool(self._inbox or self._again or self._in_flight or self._held)
 
     @property
     def waiting(self) -> bool:
@@ -150,7 +184,8 @@ class Outbox:
             if frame is None:
                 return
             self._number += 1
-            if not send(Submit(self._number, frame.messages, _deadline_ms(frame.deadline_s - now_s))):
+            deadline_ms = _deadline_ms(frame.deadline_s - now_s)
+            if not send(Submit(self._number, frame.messages, deadline_ms, frame.granted, len(frame.parts) > 1)):
                 self._again.appendleft(frame)
                 return
             if frame.sends == 0:
@@ -162,20 +197,17 @@ class Outbox:
 
     def confirm(self, confirm: Confirm, now_s: float) -> list[str]:
         """Deal with the node's answer. Returns ids of a repeated Submit, whose results may have come and gone before."""
-        frame = self._in_flight.pop(confirm.number, None)
+        held = self._held.pop(confirm.number, None)
+        frame = held or self._landed(confirm.number)
         if frame is None:
             return []
-        self._in_flight_bytes -= frame.size
         if not confirm.error or confirm.error.startswith(NOT_ENOUGH_COPIES):
             for publication, count in frame.parts:
                 publication.accept(count, confirm)
             return [m.id for m in frame.messages] if frame.sends > 1 else []
-        if frame.sends == 1:  # a refusal at the first try: no node has it
-            frame.sends = 0
-            for publication, _ in frame.parts:
-                publication.exposed -= 1
-        if confirm.error.startswith("busy"):
-            self._retry_later(frame, now_s)
+        frame.take_back()
+        if confirm.error.startswith("busy") and held is None:
+            self._retry_later(frame, confirm.error, now_s)
         elif len(frame.parts) > 1:  # one caller's bad message must not fail the others
             self._again.extendleft(reversed(frame.split()))
         else:
@@ -183,17 +215,51 @@ class Outbox:
             publication.finish(self._refusal(publication, confirm.error))
         return []
 
+    def hold(self, held: Held) -> None:
+        """The node has no room for a frame now, and keeps its place in line: it will say when there is."""
+        frame = self._landed(held.number)
+        if frame is not None:
+            frame.take_back()
+            self._held[held.number] = frame
+            for publication, _ in frame.parts:
+                publication.waits_for = held.why
+
+    def go(self, go: Go) -> None:
+        """The node has room for the first messages of a frame; the others take their place in line again."""
+        frame = self._held.pop(go.number, None)
+        if frame is None:
+            frame = self._landed(go.number)
+            if frame is None:
+                return
+            frame.take_back()
+        rest = frame.cut(go.count)
+        if rest is not None:
+            self._again.append(rest)
+        frame.granted = go.number
+        self._again.appendleft(frame)
+
+    def _landed(self, number: int) -> _Frame | None:
+        """The frame that the node answers to; it is no longer under way."""
+        frame = self._in_flight.pop(number, None)
+        if frame is not None:
+            self._in_flight_bytes -= frame.size
+        return frame
+
     def submit_again(self) -> None:
         """The node is gone: all that it did not confirm goes to the next one, with the same ids."""
-        self._again.extendleft(reversed(self._in_flight.values()))
+        frames = [*self._in_flight.values(), *self._held.values()]
+        for frame in frames:
+            frame.granted = 0
+        self._again.extendleft(reversed(frames))
         self._in_flight.clear()
+        self._held.clear()
         self._in_flight_bytes = 0
         self._busy_until_s = 0.0
 
     def unconfirmed_ids(self) -> set[str]:
         """Ids that the next node may not know yet."""
         ids = {m.id for publication in self._inbox for m in publication.messages}
-        for frames in (self._again, self._in_flight.values()):
+        for frames in (self._again, self._in_flight.values(), self._held.values()):
             for frame in frames:
                 ids.update(m.id for m in frame.messages)
         return ids
@@ -215,14 +281,18 @@ class Outbox:
             return
         if publication.exposed or publication.accepted:
             publication.finish(self._unknown(publication, reason))
-        elif absent is not None and not publication.busy:
+        elif publication.waits_for:
+            publication.finish(refusal(f"{publication.waits_for}; not accepted ({reason})"))
+        elif absent is not None:
             publication.finish(type(absent)(str(absent)))
         else:
             publication.finish(MeshBusy(f"the node has no room for more messages now: not accepted ({reason})"))
+        for number in [number for number, frame in self._held.items() if not frame.wanted]:
+            del self._held[number]
 
     def _publications(self) -> Iterable[Publication]:
         found = {id(p): p for p in self._inbox}
-        for frames in (self._again, self._in_flight.values()):
+        for frames in (self._again, self._in_flight.values(), self._held.values()):
             for frame in frames:
                 found.update((id(p), p) for p, _ in frame.parts)
         return list(found.values())
@@ -252,9 +322,9 @@ class Outbox:
             self._inbox.popleft()
         return frame if frame.messages else None
 
-    def _retry_later(self, frame: _Frame, now_s: float) -> None:
+    def _retry_later(self, frame: _Frame, why: str, now_s: float) -> None:
         for publication, _ in frame.parts:
-            publication.busy = True
+            publication.waits_for = why
         self._again.append(frame)
         self._busy_until_s = now_s + BUSY_PAUSE_S
 

@@ -13,7 +13,7 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.edge.sessions import Edge
 from mesh.core.states import Role
 from mesh.core.turn import Turn
-from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Reign, Report, Watch, WorkerGone
+from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Reign, Report, Reserve, Watch, WorkerGone
 
 NOTICE_INTERVAL_S = 1.0
 ASK_INTERVAL_S = 0.5
@@ -136,10 +136,14 @@ class Coordinator:
         return not all(self._replication.reconciled_with(peer.id) for peer in self._membership.reachable())
 
     def dispatch(self) -> None:
-        """Hand out what may be handed out."""
-        waiting = self._broker.dirty or self._dispatcher.held
-        if waiting and self._election.role == Role.REIGNING and self.has_authority():
+        """Hand out what may be handed out, drop what is too much, and let publishers in where that made room."""
+        broker = self._broker
+        if self._election.role != Role.REIGNING:
+            return
+        if (broker.dirty or self._dispatcher.held or broker.overflow.grown) and self.has_authority():
             self._dispatcher.dispatch()
+            broker.overflow.trim(broker.queues, broker.records)
+        broker.admission.advance()
 
     def successor(self, *, willing: bool = False) -> str:
         """The deputy that shall take over when this node leaves, or any other reachable node that may; empty for none.
@@ -178,6 +182,7 @@ class Coordinator:
 
     def _tick_broker(self) -> None:
         self._broker.tick(self.now)
+        self._broker.overflow.grown.update(self._broker.queues)  # limits may have changed
         consumers = self._dispatcher.consumers_changed(self.now - self._began_at)
         if consumers is not None:
             self._edge.consumed = frozenset(consumers.queues)
@@ -196,6 +201,7 @@ class Coordinator:
         if not self._election.is_coordinator or report.term != self._election.term:
             return
         self._replication.on_report(sender, report)
+        self._broker.admission.forget(sender)  # it asks again
         self._broker.on_reported_leases(report.leases)
         self._broker.hold_back(sender)
         self._broker.on_attached_workers(sender, set(report.workers), self.now)
@@ -228,5 +234,7 @@ class Coordinator:
             broker.on_outcomes(sender, message)
         elif isinstance(message, Watch):
             broker.on_watch(sender, message)
+        elif isinstance(message, Reserve):
+            broker.admission.on_reserve(sender, message)
         else:
             self._answer(sender, message)

@@ -10,6 +10,7 @@ from mesh.config import Settings
 from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
+from mesh.core.cluster.alarms import Alarms
 from mesh.core.cluster.bodies import Bodies
 from mesh.core.cluster.channels import Arrival
 from mesh.core.cluster.election import Election
@@ -52,6 +53,8 @@ from mesh.wire.messages import (
     Replicate,
     Replicated,
     Report,
+    Reserve,
+    Reserved,
     Reset,
     Results,
     SessionRequest,
@@ -96,33 +99,23 @@ class Machine:
         self.policies = Policies(self.replica, settings)
         self.relay = Relay(self)
         self.large_bodies = LargeBodies(me.id, self.bodies, self.replica, self.membership, self.replication, self.turn)
+        self.news: list[str] = []
+        """Lines for the log, until the loop has written them."""
+        self.alarms = Alarms(me, self.membership, self.replication, self.election, self.news.append)
         self.broker = Broker(
-            me, self.replica, self.membership, self.replication, self.policies, self.large_bodies, settings, self.relay.to_edge
-        )
-        self.dispatcher = Dispatcher(self.broker, self.replication, settings, self.relay.to_edge)
-        self.edge = Edge(
             me,
             self.replica,
             self.membership,
             self.replication,
-            self.bodies,
-            self.turn,
+            self.policies,
+            self.large_bodies,
             settings,
-            to_coordinator=self.relay.to_coordinator,
-            coordinator=lambda: (self.election.coordinator, self.election.term),
-            local_answer=self.relay.answer_alone,
+            self.relay.to_edge,
+            self.news.append,
         )
-        self.reign = Coordinator(
-            self.election,
-            self.membership,
-            self.replication,
-            self.broker,
-            self.dispatcher,
-            self.edge,
-            self.turn,
-            settings,
-            answer=self.relay.answer,
-        )
+        self.dispatcher = Dispatcher(self.broker, self.replication, settings, self.relay.to_edge)
+        self.edge = self._make_edge()
+        self.reign = self._make_reign()
         self.now = 0.0
         self.wall_ms = 0
         self.former_addresses: list[str] = []
@@ -136,8 +129,40 @@ class Machine:
         self._reachable_before: set[str] = set()
         self._handlers = self._make_handlers()
 
+    def _make_edge(self) -> Edge:
+        return Edge(
+            self.me,
+            self.replica,
+            self.membership,
+            self.replication,
+            self.bodies,
+            self.turn,
+            self.settings,
+            self.policies,
+            self.alarms,
+            to_coordinator=self.relay.to_coordinator,
+            coordinator=lambda: (self.election.coordinator, self.election.term),
+            local_answer=self.relay.answer_alone,
+        )
+
+    def _make_reign(self) -> Coordinator:
+        return Coordinator(
+            self.election,
+            self.membership,
+            self.replication,
+            self.broker,
+            self.dispatcher,
+            self.edge,
+            self.turn,
+            self.settings,
+            answer=self.relay.answer,
+        )
+
     def _make_handlers(self) -> dict[type, Callable[[str, Any], None]]:
-        to_broker, to_edge = self.reign.on_broker_message, self.relay.on_edge_message
+        to_broker: dict[type, Callable[[str, Any], None]]
+        to_broker = dict.fromkeys((Offer, WorkerGone, Outcomes, Watch, Query, Reserve), self.reign.on_broker_message)
+        to_edge: dict[type, Callable[[str, Any], None]]
+        to_edge = dict.fromkeys((Deliver, OutcomesKept, Results, Answer, Notice, Reserved, Fetched), self.relay.on_edge_message)
         return {
             Heartbeat: self._on_heartbeat,
             Goodbye: self._on_goodbye,
@@ -153,19 +178,10 @@ class Machine:
             LeasesHeard: self.replication.on_leases_heard,
             Release: self._on_release,
             Abdicate: lambda sender, message: self.election.take_over(message.term),
-            Offer: to_broker,
-            WorkerGone: to_broker,
-            Outcomes: to_broker,
-            Watch: to_broker,
-            Query: to_broker,
-            Deliver: to_edge,
-            OutcomesKept: to_edge,
-            Results: to_edge,
-            Answer: to_edge,
-            Notice: to_edge,
             Consumers: self._on_consumers,
             Fetch: self.edge.fetches.on_peer,
-            Fetched: to_edge,
+            **to_broker,
+            **to_edge,
         }
 
     # -- time --------------------
@@ -173,7 +189,7 @@ class Machine:
     def at(self, now: float, wall_s: float) -> None:
         """A turn of the loop begins at this monotonic and wall time, seconds."""
         gap_s = now - self._last_at
-        self.now = self._last_at = self.membership.now = self.edge.now = self.reign.now = now
+        self.now = self._last_at = self.membership.now = self.edge.now = self.edge.gate.now = self.reign.now = now
         self.wall_ms = self.broker.wall_ms = int(wall_s * 1000)
         if not self._started:
             self._started = True
@@ -196,6 +212,7 @@ class Machine:
             for peer in self.membership.peers.values():
                 self._send_heartbeat(peer)
         self.edge.tick()
+        self.alarms.tick()
         self.recovery.tick()
         if self.election.is_coordinator:
             self.reign.tick()
@@ -218,9 +235,13 @@ class Machine:
 
     def flush(self) -> None:
         """The end of a turn: dispatch what may be dispatched, stream what was decided, let go what has its copies."""
+        gate = self.edge.gate
+        gate.tell_spent()
         self.reign.dispatch()
+        gate.advance()
         self.broker.flush()
         self.replication.flush(self.now)
+        gate.tell_spent()
 
     def take_sends(self) -> Sends:
         """What may leave now, with envelopes for peers."""
@@ -353,13 +374,6 @@ class Machine:
         if successor:
             self.turn.to_peer_after_commit(successor, Abdicate(term))
 
-    # -- the disk --------------------
-
-    def disk_low(self, why: str) -> None:
-        """The disk is nearly full: take nothing new and let another lead, if one can (R21). Empty when there is room again."""
-        self.edge.disk_low = why
-        self.election.disk_low = bool(why)
-
     def _hand_over(self) -> None:
         """Let a node with room lead. Where there is none, this one goes on: nobody else could settle what is running."""
         successor = self.reign.successor(willing=True)
@@ -388,6 +402,8 @@ class Machine:
                 echo_ms=election.echo_ms(peer),
                 followers=followers,
                 elected_in=elected_in,
+                alarm=self.alarms.own,
+                mesh_alarm=self.alarms.of_mesh,
             ),
         )
         peer.channel.ask_again()

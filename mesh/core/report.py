@@ -48,15 +48,30 @@ def status_report(machine: Machine) -> bytes:
                 "consumers": sum(name in worker.queues for worker in broker.workers.values()),
                 "waiting_for": dispatcher.waiting_for(name),
                 "dead_letters": broker.dead_letters.count(name),
+                **_limits(machine, name),
             }
-            for name in sorted(set(broker.queues) | broker.dead_letters.queues() | consumed)
+            for name in sorted(set(broker.queues) | broker.dead_letters.queues() | set(broker.overflow.dropped) | consumed)
             for queue in [broker.queues.get(name)]
         ],
+        "alarms": machine.alarms.report(),
         "under_replicated": machine.replication.under_replicated(),
         "results": {"count": len(broker.results), "bytes": broker.results.bytes, "evicted": broker.results.evicted},
         "counters": {"delivered": dispatcher.delivered, "finished": broker.finished, "redelivered": broker.redelivered},
     }
     return _encode(report)
+
+
+def _limits(machine: Machine, name: str) -> dict[str, Any]:
+    broker = machine.broker
+    queue, limits = broker.queues.get(name), machine.policies.limits(name)
+    return {
+        "bytes": queue.bytes if queue is not None else 0,
+        "max_length": limits.max_length if limits is not None else 0,
+        "max_bytes": limits.max_bytes if limits is not None else 0,
+        "overflow": limits.overflow if limits is not None else "",
+        "publishers_waiting": broker.admission.waiting(name),
+        "dropped": broker.overflow.dropped.get(name, 0),
+    }
 
 
 def _node(machine: Machine, member: Member) -> dict[str, Any]:

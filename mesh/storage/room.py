@@ -45,8 +45,8 @@ class Room:
         self, folder: Path, reserve_bytes: int, reserve_fraction: float, usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
     ) -> None:
         self._path = folder / RESERVE
-        self._reserve_bytes = reserve_bytes
-        self._reserve_fraction = reserve_fraction
+        self.reserve_bytes = reserve_bytes
+        self.reserve_fraction = reserve_fraction
         self._usage = usage
         self.low = ""
         """Why the disk counts as nearly full, for people; empty while it does not."""
@@ -57,7 +57,7 @@ class Room:
             usage = Usage(*self._usage(self._path.parent))
         except OSError:
             return self.low
-        least = least_free(usage.total, self._reserve_bytes, self._reserve_fraction)
+        least = least_free(usage.total, self.reserve_bytes, self.reserve_fraction)
         if usage.free < least or (self.low and usage.free < CLEAR * least):
             free = f"{readable(usage.free)} of {readable(usage.total)} are free in {self._path.parent}"
             self.low = f"{free}; nothing new is taken below {readable(least)} (disk_reserve_bytes, disk_reserve_fraction)"

@@ -31,11 +31,13 @@ class Status(IntEnum):
     FAILURE = 5
     REVOKED = 6
     UNKNOWN = 7
+    REMOVED = 8
+    """It is over, and its result was removed."""
 
     @property
     def terminal(self) -> bool:
         """Whether the task will not run again."""
-        return self in (Status.SUCCESS, Status.FAILURE, Status.REVOKED)
+        return self in (Status.SUCCESS, Status.FAILURE, Status.REVOKED, Status.REMOVED)
 
 
 class Failure(msgspec.Struct, array_like=True, gc=False):
@@ -93,6 +95,11 @@ class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
     """The deliveries that were lost, oldest first."""
     chunks: Chunks | None = None
     """Where the body is when ``body`` does not hold it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body, wherever it is."""
+        return len(self.body) if self.chunks is None else self.chunks.size
 
 
 class Result(msgspec.Struct, array_like=True, tag=2, gc=False):

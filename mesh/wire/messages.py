@@ -11,9 +11,23 @@ from itertools import pairwise
 
 import msgspec
 
-from mesh.wire.entries import Chunks, Entry, Failure, Member, Message, Result
-
-PROTOCOL_VERSION = 1
+from mesh.wire.attachment import PROTOCOL_VERSION as PROTOCOL_VERSION
+from mesh.wire.attachment import Attach as Attach
+from mesh.wire.attachment import Attached as Attached
+from mesh.wire.attachment import CancelUpload as CancelUpload
+from mesh.wire.attachment import Confirm as Confirm
+from mesh.wire.attachment import Detach as Detach
+from mesh.wire.attachment import Go as Go
+from mesh.wire.attachment import Grant as Grant
+from mesh.wire.attachment import Held as Held
+from mesh.wire.attachment import Leaving as Leaving
+from mesh.wire.attachment import Ping as Ping
+from mesh.wire.attachment import Pong as Pong
+from mesh.wire.attachment import Refused as Refused
+from mesh.wire.attachment import Submit as Submit
+from mesh.wire.attachment import Upload as Upload
+from mesh.wire.attachment import UploadChunk as UploadChunk
+from mesh.wire.entries import Chunks, Entry, Failure, Member, Result
 
 
 class HeadState(msgspec.Struct, array_like=True, gc=False):
@@ -79,6 +93,10 @@ class Heartbeat(msgspec.Struct, array_like=True, tag=1, gc=False):
     """Nodes that follow ``coordinator``, itself included, as the sender knows: of two coordinators the one with more stays."""
     elected_in: int = 0
     """The term in which the coordinator was elected, below ``term`` when it has gone on in higher ones: of equals the lower one stays."""
+    alarm: str = ""
+    """``code: text`` while the sender's disk or memory is over its limit."""
+    mesh_alarm: str = ""
+    """The sender coordinates, and all publishers shall wait: ``code: text``."""
 
 
 class Goodbye(msgspec.Struct, array_like=True, tag=2):
@@ -336,98 +354,23 @@ class Fetched(msgspec.Struct, array_like=True, tag=35, gc=False):
     """Why the chunk is lost for good, else empty."""
 
 
-# -- between a node and the programs attached to it --------------------
+class Reserve(msgspec.Struct, array_like=True, tag=30):
+    """The sender wants room in queues that are limited, for messages that a publisher has."""
 
-
-class Attach(msgspec.Struct, array_like=True, tag=40):
-    """First message of a client (``kind`` "client") or worker ("worker")."""
-
-    kind: str
-    name: str
-    pid: int
-    protocol: int = PROTOCOL_VERSION
-
-
-class Attached(msgspec.Struct, array_like=True, tag=41):
-    mesh: str
-    mesh_id: str
-    node: str
-    node_id: str
-    coordinator: str
-    """Name of the coordinator, empty while there is none."""
-    members: list[Member] = []
-    """For finding another node when this one is gone."""
-    max_body_bytes: int = 1 << 20
-
-
-class Refused(msgspec.Struct, array_like=True, tag=42):
-    code: str
-    text: str
-
-
-class Submit(msgspec.Struct, array_like=True, tag=43):
     number: int
-    messages: list[Message]
-    deadline_ms: int = 0
-    """How long the sender waits for the confirm; matters with durability="safe" (R6). 0 for no deadline."""
+    """The sender's name for it."""
+    wants: list[tuple[str, list[int]]]
+    """(queue, bytes of each message's body) in the order of the messages; empty: what was wanted or reserved is not needed any more."""
 
 
-class Confirm(msgspec.Struct, array_like=True, tag=44):
+class Reserved(msgspec.Struct, array_like=True, tag=31):
+    """There is room, and it is kept for the sender of the Reserve; or there is none yet."""
+
     number: int
-    copies: int
-    """Fsynced copies that exist; 0 when the messages were not accepted."""
-    error: str = ""
-    warnings: list[str] = []
-    """Queues among the messages' that no live worker consumes."""
-
-
-class Ping(msgspec.Struct, array_like=True, tag=45):
-    pass
-
-
-class Pong(msgspec.Struct, array_like=True, tag=46):
-    pass
-
-
-class Detach(msgspec.Struct, array_like=True, tag=47):
-    """A client or worker leaves politely; a worker has given back or finished all that it held."""
-
-
-class Leaving(msgspec.Struct, array_like=True, tag=48):
-    """The node stops: attach to another."""
-
-
-class Upload(msgspec.Struct, array_like=True, tag=54, gc=False):
-    """A client or worker has a large body for the node: it waits for a Grant, then sends chunks in order."""
-
-    body: bytes
-    """The id of Chunks."""
-    size: int
-    chunk_bytes: int
-    """Size of each chunk but the last."""
-
-
-class Grant(msgspec.Struct, array_like=True, tag=55, gc=False):
-    """The node takes the chunks of a body below ``upto``. All bodies share one window (credit as in RFC 9113, 5.2)."""
-
-    body: bytes
-    upto: int
-    error: str = ""
-    """Why nothing of the body is taken, else empty: as in Confirm."""
-
-
-class UploadChunk(msgspec.Struct, array_like=True, tag=56, gc=False):
-    """One chunk of a body that the node has granted."""
-
-    body: bytes
-    index: int
-    data: bytes
-
-
-class CancelUpload(msgspec.Struct, array_like=True, tag=57, gc=False):
-    """The sender gave up: the node drops the chunks that it has of the body."""
-
-    body: bytes
+    count: int
+    """So many of the messages, from the first on, have room; 0: they are in line."""
+    why: str = ""
+    """``code: text`` for who is in line: which limit, and what to do."""
 
 
 # -- through the lobby --------------------
@@ -479,9 +422,25 @@ PeerMessage = (
     | LeasesHeard
     | Fetch
     | Fetched
+    | Reserve
+    | Reserved
 )
 SessionRequest = Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query | Upload | UploadChunk | CancelUpload | Fetch
 SessionReply = (
-    Attached | Refused | Confirm | Pong | Leaving | Deliver | OutcomesKept | Results | Answer | NewCoordinator | Notice | Grant | Fetched
+    Attached
+    | Refused
+    | Confirm
+    | Held
+    | Go
+    | Pong
+    | Leaving
+    | Deliver
+    | OutcomesKept
+    | Results
+    | Answer
+    | NewCoordinator
+    | Notice
+    | Grant
+    | Fetched
 )
 LobbyMessage = Knock | Admitted | Refused

@@ -34,7 +34,7 @@ def test_the_defaults_are_in_range() -> None:
 def test_every_setting_says_what_it_does(item: dataclasses.Field[Any]) -> None:
     assert len(item.metadata["effect"]) > 10
     assert item.metadata["choices"] or item.metadata["low"] is not None, "every number has a least value"
-    suffixes = ("_s", "_bytes", "_fraction", "_deliveries", "_prefetch")
+    suffixes = ("_s", "_bytes", "_fraction", "_length", "_deliveries", "_prefetch")
     assert item.metadata["choices"] or item.name == "copies" or item.name.endswith(suffixes), "its unit is last in its name"
 
 

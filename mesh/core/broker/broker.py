@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 
 from mesh.config import Settings
+from mesh.core.broker.admission import Admission
 from mesh.core.broker.bodies import LargeBodies, lost
 from mesh.core.broker.dead_letters import DeadLetters
 from mesh.core.broker.delayed import Delayed
+from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.queues import Queue, Record, again_with, rank
-from mesh.core.broker.results import Results
-from mesh.core.broker.workers import WorkerState
+from mesh.core.broker.results import Removed, Results
+from mesh.core.broker.workers import WorkerState, lost_for_good
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Journal, Replica
@@ -28,6 +30,7 @@ Post = Callable[[str, PeerMessage, bool], None]
 WATCHERS_MAX = 200_000
 """Ids that nodes wait for beyond those of their own messages; the oldest go first."""
 EXHAUSTED = "mesh.errors.DeliveriesExhausted"
+DROPPED = "mesh.errors.TaskDropped"
 
 
 class Broker:
@@ -43,6 +46,7 @@ class Broker:
         bodies: LargeBodies,
         settings: Settings,
         post: Post,
+        tell: Callable[[str], None],
     ) -> None:
         self._me = me
         self._replica = replica
@@ -59,9 +63,12 @@ class Broker:
         self.queues: dict[str, Queue] = {}
         self.records: dict[str, Record] = {}
         self.workers: dict[str, WorkerState] = {}
-        self.results = self._new_results()
+        self.results = Results(self._settings, self._replica.settle)
+        self._removed = Removed(replica)
         self.dead_letters = DeadLetters()
         self.watchers: dict[str, set[str]] = {}
+        self.admission = Admission(policies, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
+        self.overflow = Overflow(policies, self._drop, tell)
         self.redelivered = 0
         self.finished = 0
         self._order = 0
@@ -73,9 +80,6 @@ class Broker:
         replication.leases = self._leases
         replica.on_added.append(self._on_added)
         replica.on_settled.append(self._on_settled)
-
-    def _new_results(self) -> Results:
-        return Results(self._settings.result_expires_s, self._settings.max_results_bytes, self._replica.settle)
 
     # -- the reign --------------------
 
@@ -134,9 +138,11 @@ class Broker:
         self._reigns += 1
         self._replication.soft_leases = self._leases()
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, {}
-        self.results = self._new_results()
+        self.results = Results(self._settings, self._replica.settle)
         self.dead_letters = DeadLetters()
         self._delayed.clear()
+        self.admission.reset()
+        self.overflow.reset()
 
     def _leases(self) -> dict[str, tuple[str, str]]:
         return {id: (worker.id, worker.node) for worker in self.workers.values() for id in worker.leases}
@@ -176,7 +182,7 @@ class Broker:
         here = self._bodies.is_here(message)
         if not here or self._delayed.eta_ms(message, journal) > self.wall_ms:
             record.state = RecordState.DELAYED
-            queue.delayed += 1
+            queue.push_delayed(record)
             (self._delayed.add if here else self._bodies.hold)(record)
         elif self._original_order is not None:
             record.order = self._original_order
@@ -185,6 +191,7 @@ class Broker:
             queue.push(record)
         if id in self._replication.soft_leases:
             self._restore_lease(record)
+        self.overflow.grown.add(queue.name)
         self.dirty = True
 
     def _supersede(self, known: Record, journal: Journal, sequence: int, message: Message) -> None:
@@ -238,15 +245,11 @@ class Broker:
     def _leave_state(self, record: Record) -> None:
         """Take a record out of the counts of its state; its place in a lane or heap is skipped when it comes up."""
         queue = self.queues[record.message.queue]
+        queue.leave(record)
         if record.state is RecordState.LEASED:
-            queue.leased -= 1
             worker = self.workers.get(record.worker)
             if worker is not None:
                 worker.leases.pop(record.message.id, None)
-        elif record.state is RecordState.READY:
-            queue.ready -= 1
-        elif record.state is RecordState.DELAYED:
-            queue.delayed -= 1
         if queue.empty:
             del self.queues[queue.name]
 
@@ -255,10 +258,7 @@ class Broker:
     def _lease(self, record: Record, worker: WorkerState) -> None:
         """A worker holds this message, as it or a deputy's knowledge says."""
         queue = self.queues[record.message.queue]
-        if record.state is RecordState.READY:
-            queue.ready -= 1
-        else:
-            queue.delayed -= 1
+        queue.leave(record)
         record.move(RecordEvent.DELIVERED)
         queue.leased += 1
         record.worker = worker.id
@@ -310,6 +310,13 @@ class Broker:
             self.results.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
             self._replica.write(again_with(letter.message, ()))
+
+    def _drop(self, record: Record, why: str, letter: bool) -> None:
+        """Its queue was over its limit: it fails, and is kept as a dead letter if that is wanted."""
+        if letter:
+            self._replica.write(DeadLetter(record.message, why, self.wall_ms))
+        failure = Failure(DROPPED, why)
+        self._finish(record, Outcome(record.message.id, status=int(Status.FAILURE), failure=failure), None)
 
     def _finish(self, record: Record, outcome: Outcome, worker: WorkerState | None) -> None:
         """One transaction: settle the message, write its result."""
@@ -390,8 +397,7 @@ class Broker:
     def _tell_kept(self, reign: int, node: str, message: Outcomes, copies: int) -> None:
         """The worker may forget these outcomes; one of an earlier reign has told them to the next coordinator, too, and waits for that."""
         if reign == self._reigns:
-            outcomes = message.outcomes
-            kept = OutcomesKept(message.worker, [outcome.id for outcome in outcomes], [outcome.kind for outcome in outcomes])
+            kept = OutcomesKept(message.worker, [one.id for one in message.outcomes], [one.kind for one in message.outcomes])
             self._post(node, kept, False)
 
     def _end_delivery(self, record: Record, outcome: Outcome, worker: WorkerState | None, worker_id: str) -> None:
@@ -429,6 +435,8 @@ class Broker:
             elif record is not None:
                 self._wait_for(id, node)
                 states.append((id, Status.STARTED if record.state is RecordState.LEASED else Status.PENDING))
+            elif id in self._removed:
+                results.append(self._removed.result(id))
             else:
                 self._wait_for(id, node)  # a merge may still bring it
                 states.append((id, Status.UNKNOWN))
@@ -442,6 +450,7 @@ class Broker:
 
     def node_lost(self, node: str, now: float) -> None:
         """A node is no longer reachable: its workers may come back through another, so their leases stay valid for a while."""
+        self.admission.forget(node)
         self.on_attached_workers(node, set(), now)
 
     def on_attached_workers(self, node: str, attached: set[str], now: float) -> None:
@@ -480,19 +489,11 @@ class Broker:
         self._now = now
         self._tick_bodies()
         for record in self._delayed.take_due(self.wall_ms):
-            record.move(RecordEvent.DUE)
             queue = self.queues[record.message.queue]
-            queue.delayed -= 1
+            queue.leave(record)
+            record.move(RecordEvent.DUE)
             queue.push(record)
             self.dirty = True
-        for worker in [worker for worker in self.workers.values() if worker.orphaned_at is not None]:
-            assert worker.orphaned_at is not None
-            reachable = self._membership.is_reachable(worker.node)
-            if reachable and not worker.node_is_back:
-                worker.orphaned_at = now  # the time that the node was away for says nothing about its workers
-            worker.node_is_back = reachable
-            sure = reachable or self._membership.gone_for_sure(worker.node)
-            grace_s = self._settings.orphan_grace_s if sure else self._settings.takeover_patience_s
-            if now - worker.orphaned_at >= grace_s:
-                self._drop_worker(worker, "its worker did not come back after its node was lost")
+        for worker in lost_for_good(self.workers.values(), self._membership, self._settings, now):
+            self._drop_worker(worker, "its worker did not come back after its node was lost")
         self.results.expire(self.wall_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.core.cluster.replica import Journal
-from mesh.wire.entries import DeadLetter
+from mesh.wire.entries import Attempt, DeadLetter, Message
 
 
 class DeadLetters:
@@ -40,6 +40,20 @@ class DeadLetters:
     def queues(self) -> set[str]:
         """Names of queues that have dead letters."""
         return {letter.message.queue for _, _, letter in self._by_id.values()}
+
+
+def renewed(message: Message, history: tuple[Attempt, ...], eta_ms: int = 0) -> Message:
+    """The message as a new entry, with the attempts that were lost so far."""
+    return Message(
+        message.id,
+        message.queue,
+        message.task,
+        message.body,
+        attempts=len(history),
+        eta_ms=eta_ms,
+        max_deliveries=message.max_deliveries,
+        history=history,
+    )
 
 
 def as_row(letter: DeadLetter) -> dict[str, Any]:

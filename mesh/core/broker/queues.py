@@ -17,12 +17,14 @@ from mesh.wire.messages import Delivery
 class Record:
     """A live message and what the coordinator does with it."""
 
-    __slots__ = ("delivered_ms", "held", "journal", "message", "order", "sequence", "state", "worker")
+    __slots__ = ("delivered_ms", "held", "journal", "message", "order", "sequence", "size", "state", "worker")
 
     def __init__(self, message: Message, journal: Journal, sequence: int, order: int) -> None:
         self.message = message
         self.journal = journal
         self.sequence = sequence
+        self.size = message.size
+        """Bytes of its body, as the limits of queues count them."""
         self.order = order
         """Arrival at this coordinator: the order within a queue."""
         self.state = RecordState.READY
@@ -67,6 +69,13 @@ class Queue:
         self.ready = 0
         self.delayed = 0
         self.leased = 0
+        self.bytes = 0
+        """Of the bodies of what waits, ready or delayed."""
+
+    @property
+    def length(self) -> int:
+        """How many messages wait, ready or delayed."""
+        return self.ready + self.delayed
 
     def push(self, record: Record) -> None:
         """Append a READY record."""
@@ -75,6 +84,7 @@ class Queue:
             lane = self.lanes[record.message.task] = deque()
         lane.append(record)
         self.ready += 1
+        self.bytes += record.size
 
     def push_back(self, record: Record) -> None:
         """Return a READY record to its lane, to where it came from: before the first that is younger."""
@@ -82,6 +92,23 @@ class Queue:
         place = next((index for index, other in enumerate(lane) if other.order > record.order), len(lane))
         lane.insert(place, record)
         self.ready += 1
+        self.bytes += record.size
+
+    def push_delayed(self, record: Record) -> None:
+        """Count a DELAYED record; who keeps the time pushes it when it is due."""
+        self.delayed += 1
+        self.bytes += record.size
+
+    def leave(self, record: Record) -> None:
+        """Take a record out of the counts of its state; its place in a lane is skipped when it comes up."""
+        if record.state is RecordState.LEASED:
+            self.leased -= 1
+            return
+        if record.state is RecordState.READY:
+            self.ready -= 1
+        elif record.state is RecordState.DELAYED:
+            self.delayed -= 1
+        self.bytes -= record.size
 
     def take(self, tasks: Collection[str], limit: int) -> list[Record]:
         """Up to ``limit`` READY records that a worker with these tasks can run, oldest first; they are LEASED then."""
@@ -93,6 +120,7 @@ class Queue:
             if record.state is RecordState.READY:  # others stay in their lane until they come up
                 record.move(RecordEvent.DELIVERED)
                 taken.append(record)
+                self.bytes -= record.size
             if not lane:
                 lanes.remove(lane)
         self.ready -= len(taken)

@@ -5,19 +5,47 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from mesh.core.cluster.replica import Journal
-from mesh.wire.entries import Result
+from mesh.config import Settings
+from mesh.core.cluster.replica import Journal, Replica
+from mesh.wire.entries import Entry, Failure, Result, Status
 
 OVERHEAD_BYTES = 300
 """What a kept result costs beyond its body, roughly."""
 
 
+REMOVED_MAX = 50_000
+"""Ids of removed results that a node remembers, the last ones; about 8 MB."""
+REMOVED = "mesh.errors.ResultRemoved"
+
+
+class Removed:
+    """Ids whose result was removed, as far as this node has seen it: a deputy sees it too, and can say so after a takeover."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._ids: dict[str, None] = {}
+        replica.on_settled.append(self._on_settled)
+
+    def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
+        if isinstance(entry, Result):
+            if len(self._ids) >= REMOVED_MAX:
+                del self._ids[next(iter(self._ids))]
+            self._ids[entry.id] = None
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._ids
+
+    @staticmethod
+    def result(id: str) -> Result:
+        """What is told of such a task instead of its result."""
+        text = f"task {id} is over, and its result was removed: results are kept for result_expires_s, the newest max_results_bytes of them"
+        return Result(id, int(Status.REMOVED), failure=Failure(REMOVED, text))
+
+
 class Results:
     """Results with their dots, bounded by age and by bytes."""
 
-    def __init__(self, expires_s: float, max_bytes: int, settle: Callable[[Journal, int], object]) -> None:
-        self._expires_ms = int(expires_s * 1000)
-        self._max_bytes = max_bytes
+    def __init__(self, settings: Settings, settle: Callable[[Journal, int], object]) -> None:
+        self._settings = settings
         self._settle = settle
         self._by_id: dict[str, tuple[Journal, int, Result]] = {}
         self._oldest: list[tuple[int, str, int]] = []
@@ -59,8 +87,8 @@ class Results:
             if known is None or known[1] != sequence:
                 heapq.heappop(self._oldest)
                 continue
-            too_much = self.bytes > self._max_bytes
-            if not too_much and at_ms + self._expires_ms > wall_ms:
+            too_much = self.bytes > self._settings.max_results_bytes
+            if not too_much and at_ms + self._settings.result_expires_s * 1000 > wall_ms:
                 return
             self.evicted += too_much
             heapq.heappop(self._oldest)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from mesh.config import Settings
 from mesh.core.broker.queues import Record
+from mesh.core.cluster.membership import Membership
 from mesh.wire.messages import Offer
 
 
@@ -71,3 +75,20 @@ class WorkerState:
     def room(self) -> int:
         """How many more messages it wants to hold, its margin for short tasks included."""
         return self.capacity - len(self.leases)
+
+
+def lost_for_good(workers: Iterable[WorkerState], membership: Membership, settings: Settings, now: float) -> list[WorkerState]:
+    """Workers whose node was lost and that did not come back through another one in time."""
+    lost = []
+    for worker in workers:
+        if worker.orphaned_at is None:
+            continue
+        reachable = membership.is_reachable(worker.node)
+        if reachable and not worker.node_is_back:
+            worker.orphaned_at = now  # the time that the node was away for says nothing about its workers
+        worker.node_is_back = reachable
+        sure = reachable or membership.gone_for_sure(worker.node)
+        grace_s = settings.orphan_grace_s if sure else settings.takeover_patience_s
+        if now - worker.orphaned_at >= grace_s:
+            lost.append(worker)
+    return lost

@@ -41,6 +41,11 @@ class Peer:
         self.lease_from = NEVER
         """When the heartbeat was sent that it echoed last as our follower."""
 
+    @property
+    def alarm(self) -> str:
+        """``code: text`` while its disk or memory is over its limit, as it said last."""
+        return self.beat.alarm if self.beat is not None else ""
+
     def heard_within(self, now: float, timeout_s: float) -> bool:
         """Whether anything came from it within the timeout."""
         return now - self.heard_at <= timeout_s

@@ -240,7 +240,7 @@ class Replication:
         """As the coordinator: keep as many deputies as copies are wanted beside this one, and relieve the others."""
         wanted = self._settings.copies - 1
         alive = [peer for peer in self.streams if self._membership.is_reachable(peer)]
-        kept = [peer for peer in self.deputies if peer in alive][:wanted]
+        kept = [peer for peer in self.deputies if peer in alive and not self._membership.peers[peer].alarm][:wanted]
         if len(kept) < wanted:
             kept += sorted((peer for peer in alive if peer not in kept), key=self._fitness)[: wanted - len(kept)]
         if kept != self.deputies:
@@ -257,11 +257,20 @@ class Replication:
                 stream.told_complete = False  # tells every follower the new deputies with the next batch
         self._relieve()
 
-    def _fitness(self, peer: str) -> tuple[bool, bool, int, int, str]:
+    def _fitness(self, peer: str) -> tuple[bool, bool, bool, int, int, str]:
+        """The least is the fittest. One whose disk or memory is short would have all publishers wait, unless nobody else is there."""
         member = self._membership.members.get(peer)
         beat = self._membership.peers[peer].beat
         never = member.never_coordinate if member is not None else False
-        return never, peer not in self._holds_foreign, -(member.weight if member else 0), -(beat.up_ms // 5_000 if beat else 0), peer
+        short = bool(self._membership.peers[peer].alarm)
+        return (
+            short,
+            never,
+            peer not in self._holds_foreign and peer not in self.deputies,
+            -(member.weight if member else 0),
+            -(beat.up_ms // 5_000 if beat else 0),
+            peer,
+        )
 
     def _relieve(self) -> None:
         """R18b: who holds others' entries without being a deputy drops them once coordinator and deputies cover all of them."""

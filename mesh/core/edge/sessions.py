@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mesh.config import Settings
+from mesh.core.cluster.alarms import Alarms
 from mesh.core.cluster.bodies import Bodies
 from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
 from mesh.core.edge.fetches import Fetches
+from mesh.core.edge.gate import Gate
 from mesh.core.edge.uploads import Uploads
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
@@ -38,6 +41,7 @@ from mesh.wire.messages import (
     Pong,
     Query,
     Refused,
+    Reserved,
     Results,
     SessionReply,
     Submit,
@@ -85,6 +89,8 @@ class Edge:
         bodies: Bodies,
         turn: Turn,
         settings: Settings,
+        policies: Policies,
+        alarms: Alarms,
         *,
         to_coordinator: Callable[[PeerMessage], bool],
         coordinator: Callable[[], tuple[str, int]],
@@ -99,6 +105,8 @@ class Edge:
         self._to_coordinator = to_coordinator
         self._coordinator = coordinator
         self._local_answer = local_answer
+        self._alarms = alarms
+        self.gate = Gate(turn, settings, policies, alarms, ask=to_coordinator, accept=self._accept)
         self.now = 0.0
         self.sessions: dict[bytes, Session] = {}
         self.workers: dict[str, bytes] = {}
@@ -107,9 +115,6 @@ class Edge:
         """Task id to the session(s) that wait for its result."""
         self.consumed: frozenset[str] | None = None
         """Queues with a live consumer, as the coordinator told; None before it has."""
-        self.disk_low = ""
-        """Why nothing new is taken, while the disk is nearly full (R21)."""
-        self.unconfirmed_bytes = 0
         self._gone = False
         """A session was closed since the last tick: some waits may be for nobody."""
         self._deadlines: list[tuple[float, bytes, int, list[bool]]] = []
@@ -176,16 +181,37 @@ class Edge:
         )
 
     def _on_submit(self, session: Session, submit: Submit) -> None:
-        problem, size = self._check(submit)
-        large = [message for message in submit.messages if message.chunks is not None]
-        if large and not problem:
-            problem = self._refer(session, large)
+        problem = self._check(submit)
         if problem:
             self.refused += 1
             self._turn.to_session(session.id, Confirm(submit.number, 0, problem))
-            return
-        outstanding, id = self.outstanding, session.id
+        else:
+            self.gate.enter(session.id, submit)
+
+    def _check(self, submit: Submit) -> str:
+        """Why the messages can't be accepted, whatever room there is; or nothing."""
+        limit = self._settings.max_body_bytes
         for message in submit.messages:
+            if len(message.body) > limit:
+                return self._too_large(len(message.body))
+            if not (
+                0 < len(message.id) <= MAX_ID_CHARS and 0 < len(message.queue) <= MAX_NAME_CHARS and 0 < len(message.task) <= MAX_NAME_CHARS
+            ):
+                return "invalid: ids, queues and task names have 1 to 255 characters"
+        return ""
+
+    def _accept(self, id: bytes, submit: Submit) -> None:
+        """Write the messages of a session, and confirm them when they have their copies."""
+        large = [message for message in submit.messages if message.chunks is not None]
+        problem = self._refer(id, large) if large else ""
+        if problem:
+            self.refused += 1
+            self._turn.to_session(id, Confirm(submit.number, 0, problem))
+            return
+        outstanding, gate = self.outstanding, self.gate
+        size = 0
+        for message in submit.messages:
+            size += len(message.body)
             if outstanding.setdefault(message.id, id) != id:
                 self._also_waits(message.id, id)
         self._replica.write_many(submit.messages)
@@ -194,13 +220,13 @@ class Edge:
         warnings: list[str] = []
         if self.consumed is not None:
             warnings = sorted({message.queue for message in submit.messages} - self.consumed)
-        self.unconfirmed_bytes += size
+        gate.unconfirmed_bytes += size
         answered = [False]
         if submit.deadline_ms and self._settings.durability == "safe":
             self._deadlines.append((self.now + submit.deadline_ms / 1000, id, submit.number, answered))
 
         def confirm(copies: int) -> None:
-            self.unconfirmed_bytes -= size
+            gate.unconfirmed_bytes -= size
             if not answered[0]:
                 answered[0] = True
                 self._turn.to_session(id, Confirm(submit.number, copies, "", warnings))
@@ -208,13 +234,13 @@ class Edge:
         self._replication.when_copied(confirm)
 
     def _on_upload(self, session: Session, upload: Upload) -> None:
-        problem = f"disk-low: {self.disk_low}" if self.disk_low and session.kind == "client" else self._too_large(upload.size)
+        problem = (self._alarms.closed if session.kind == "client" else "") or self._too_large(upload.size)
         self.refused += bool(problem)
         self.uploads.begin(session.id, upload, problem)
 
-    def _refer(self, session: Session, things: Sequence[Message | Outcome]) -> str:
+    def _refer(self, session: bytes, things: Sequence[Message | Outcome]) -> str:
         """Let messages or outcomes refer to the bodies that their session has sent; why that can't be, or nothing."""
-        found = [self.uploads.refer(session.id, thing.chunks) for thing in things if thing.chunks is not None]
+        found = [self.uploads.refer(session, thing.chunks) for thing in things if thing.chunks is not None]
         if None in found:
             return "invalid: the chunks of a body have not come, or are not what they should be"
         for thing, chunks in zip(things, found, strict=True):
@@ -225,24 +251,6 @@ class Edge:
     def _too_large(self, size: int) -> str:
         limit = self._settings.max_body_bytes
         return f"too-large: a body of {size} bytes; the limit is max_body_bytes = {limit}" if size > limit else ""
-
-    def _check(self, submit: Submit) -> tuple[str, int]:
-        """(why the messages are not accepted or "", their size)."""
-        if self.disk_low:
-            return f"disk-low: {self.disk_low}", 0
-        limit = self._settings.max_body_bytes
-        size = 0
-        for message in submit.messages:
-            size += len(message.body)
-            if len(message.body) > limit:
-                return self._too_large(len(message.body)), size
-            if not (
-                0 < len(message.id) <= MAX_ID_CHARS and 0 < len(message.queue) <= MAX_NAME_CHARS and 0 < len(message.task) <= MAX_NAME_CHARS
-            ):
-                return "invalid: ids, queues and task names have 1 to 255 characters", size
-        if self.unconfirmed_bytes + size > self._settings.max_accepted_bytes:
-            return f"busy: {self.unconfirmed_bytes} bytes wait for their copies; the limit is max_accepted_bytes", size
-        return "", size
 
     def _also_waits(self, task_id: str, session: bytes) -> None:
         waiting = self.outstanding[task_id]
@@ -266,7 +274,7 @@ class Edge:
         large = [outcome for outcome in outcomes.outcomes if outcome.chunks is not None]
         if not large:
             self._to_coordinator(outcomes)
-        elif not self._refer(session, large):
+        elif not self._refer(session.id, large):
             # The coordinator shall have the body first: it gives the word that the outcome is kept
             self._replication.when_copied(lambda copies: self._tell_coordinator(outcomes))
 
@@ -304,6 +312,8 @@ class Edge:
             self.on_answer(message, after_commit)
         elif isinstance(message, Fetched):
             self.fetches.on_fetched(message)
+        elif isinstance(message, Reserved):
+            self.gate.on_reserved(message)
 
     def _on_results(self, message: Results, after_commit: bool) -> None:
         send = self._turn.to_session_after_commit if after_commit else self._turn.to_session
@@ -344,7 +354,8 @@ class Edge:
             self._turn.to_session(session.id, notice)
 
     def watch_again(self) -> None:
-        """Ask the coordinator for all results that clients of this node wait for."""
+        """Ask the coordinator for all results and all room that clients of this node wait for."""
+        self.gate.ask_again()
         ids = list(self.outstanding)
         for start in range(0, len(ids), WATCH_CHUNK):
             self._to_coordinator(Watch(ids[start : start + WATCH_CHUNK]))
@@ -356,6 +367,7 @@ class Edge:
         session = self.sessions.pop(id, None)
         self._gone = self._gone or session is not None
         self.uploads.close(id)
+        self.gate.close(id)
         if session is not None and session.worker and self.workers.get(session.worker) == id:
             del self.workers[session.worker]
             self._to_coordinator(WorkerGone(session.worker))
@@ -366,6 +378,7 @@ class Edge:
             limit_s = self._settings.worker_timeout_s if session.kind == "worker" else self._settings.session_timeout_s
             if self.now - session.heard_at > limit_s:
                 self.close(session.id)
+        self.gate.tick()
         if self._deadlines:
             self._answer_overdue()
         while self._questions and self.now - next(iter(self._questions.values()))[2] > QUESTION_TIMEOUT_S:

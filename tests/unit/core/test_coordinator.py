@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mesh.core.cluster.alarms import DISK
 from mesh.core.states import Role
 from mesh.wire.messages import Answer, Consumers, Deliver, Query, Report
 from tests.unit.core.cluster import Cluster, Node
@@ -407,13 +408,13 @@ def test_r21_a_coordinator_whose_disk_is_nearly_full_hands_over_and_takes_nothin
     cluster = settled()
     client, other = cluster.client("a"), cluster.client("c")
     node = cluster.nodes["a"]
-    cluster.turn(node, node.machine.disk_low, "100 MiB are left")
+    cluster.turn(node, node.machine.alarms.set, DISK, "100 MiB are left")
     cluster.until(lambda: cluster.agreed() and cluster.coordinator != "a", 1.0)
     refused = client.confirm(client.submit("t1"))
     assert refused is not None
     assert (refused.copies, refused.error) == (0, "disk-low: 100 MiB are left")
     assert other.copies(other.submit("t2")) == 2
-    cluster.turn(node, node.machine.disk_low, "")
+    cluster.turn(node, node.machine.alarms.set, DISK, "")
     assert client.copies(client.submit("t3")) == 2
 
 
@@ -421,7 +422,7 @@ def test_r21_with_nobody_to_hand_over_to_it_goes_on_settling() -> None:
     cluster = Cluster("a")
     worker, client = cluster.worker("a"), cluster.client("a")
     client.submit("t1")
-    cluster.turn(cluster.nodes["a"], cluster["a"].disk_low, "100 MiB are left")
+    cluster.turn(cluster.nodes["a"], cluster["a"].alarms.set, DISK, "100 MiB are left")
     cluster.run(1)
     assert cluster.coordinator == "a"
     worker.finish("t1")

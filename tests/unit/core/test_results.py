@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mesh.config import Settings
 from mesh.core.broker.results import OVERHEAD_BYTES, Results
 from mesh.core.cluster.replica import Journal
 from mesh.wire.entries import Result, Scope, Status
@@ -24,7 +25,9 @@ class Kept:
     results: Results = field(init=False)
 
     def __post_init__(self) -> None:
-        self.results = Results(EXPIRES_S, self.max_bytes, lambda journal, sequence: self.settled.append((journal.name, sequence)))
+        limits = Settings(result_expires_s=EXPIRES_S)
+        limits.max_results_bytes = self.max_bytes
+        self.results = Results(limits, lambda journal, sequence: self.settled.append((journal.name, sequence)))
 
     def add(self, id: str, at_ms: int, sequence: int, journal: int = 0, body: bytes = b"") -> None:
         self.results.add(Result(id, Status.SUCCESS, body, at_ms=at_ms), JOURNALS[journal], sequence)

@@ -184,7 +184,7 @@ def test_over_max_accepted_bytes_publishers_are_told_that_it_is_busy_and_nothing
     cluster.resume_disk("a")
     cluster.run(0.1)
     assert client.copies(first) == 1
-    assert cluster["a"].edge.unconfirmed_bytes == 0
+    assert cluster["a"].edge.gate.unconfirmed_bytes == 0
     assert client.copies(client.submit("t2", body=half)) == 1
 
 

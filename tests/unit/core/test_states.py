@@ -82,4 +82,4 @@ def test_a_record_moves_only_by_its_table(state: RecordState, events: list[Recor
 
 
 def test_terminal_are_the_statuses_after_which_a_task_does_not_run_again() -> None:
-    assert {status.name for status in Status if status.terminal} == {"SUCCESS", "FAILURE", "REVOKED"}
+    assert {status.name for status in Status if status.terminal} == {"SUCCESS", "FAILURE", "REVOKED", "REMOVED"}

@@ -1,0 +1,166 @@
+"""Who may publish to a queue that is limited: room is reserved before a node accepts, so that nothing accepted is ever rejected later.
+
+Only the coordinator knows how long a queue is. Nodes ask it for room, and who finds none stands in line until consumers make some
+(credit for publishers, as RabbitMQ's flow control has it for connections). First come, first served, for each queue.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from mesh.core.broker.queues import Queue
+from mesh.core.cluster.policies import Limits, Policies
+from mesh.wire.messages import Reserve, Reserved
+
+Answer = Callable[[str, Reserved], None]
+"""(node, answer)."""
+
+
+class Room:
+    """What is left in a queue, or reserved of it."""
+
+    __slots__ = ("bytes", "length")
+
+    def __init__(self, length: int = 0, bytes: int = 0) -> None:
+        self.length = length
+        self.bytes = bytes
+
+    def add(self, other: Room, sign: int = 1) -> None:
+        """Take ``other`` into the sum, or out of it."""
+        self.length += sign * other.length
+        self.bytes += sign * other.bytes
+
+
+class Admission:
+    """The lines of those who wait, and what is reserved for those who were let in."""
+
+    def __init__(self, policies: Policies, queues: Callable[[], Mapping[str, Queue]], answer: Answer, tell: Callable[[str], None]) -> None:
+        self._policies = policies
+        self._queues = queues
+        self._answer = answer
+        self._tell = tell
+        """Something for the log."""
+        self._told: set[str] = set()
+        self._lines: dict[str, OrderedDict[tuple[str, int], Reserve]] = {}
+        """By the queue that has no room for the first of the messages: (node, its number) to what it wants."""
+        self._places: dict[tuple[str, int], str] = {}
+        """The line in which somebody stands."""
+        self._granted: dict[tuple[str, int], dict[str, Room]] = {}
+        self._reserved: dict[str, Room] = {}
+        """The sums of what is granted, by queue."""
+
+    def on_reserve(self, node: str, wanted: Reserve) -> None:
+        """A node wants room, or needs no longer what it wanted."""
+        self._release(node, wanted.number)
+        if wanted.wants and not self._grant(node, wanted):
+            queue = wanted.wants[0][0]
+            self._lines.setdefault(queue, OrderedDict())[node, wanted.number] = wanted
+            self._places[node, wanted.number] = queue
+            self._answer(node, Reserved(wanted.number, 0, self._why(queue)))
+
+    def advance(self) -> None:
+        """Let in those for whom there is room by now."""
+        for queue, line in list(self._lines.items()):
+            while line:
+                (node, number), wanted = next(iter(line.items()))
+                if not self._grant(node, wanted, first=True):
+                    break
+                del line[node, number], self._places[node, number]
+            if not line:
+                del self._lines[queue]
+
+    def forget(self, node: str) -> None:
+        """A node is gone, or repeats all that it wants."""
+        for number in [number for owner, number in [*self._granted, *self._places] if owner == node]:
+            self._release(node, number)
+
+    def reset(self) -> None:
+        """The reign is over."""
+        self._lines.clear()
+        self._places.clear()
+        self._granted.clear()
+        self._reserved.clear()
+        self._told.clear()
+
+    def waiting(self, queue: str) -> int:
+        """Submits in line for a queue."""
+        return len(self._lines.get(queue, ()))
+
+    # -- room --------------------
+
+    def _grant(self, node: str, wanted: Reserve, *, first: bool = False) -> bool:
+        """Reserve room for as many of the messages, from the first on, as there is; False when that is none."""
+        taken: dict[str, Room] = {}
+        count = 0
+        for queue, sizes in wanted.wants:
+            limits = self._policies.limits(queue)
+            if limits is None or not limits.rejects:
+                count += len(sizes)
+                continue
+            room = self._room(queue, limits) if first or queue not in self._lines else Room()
+            fit = _fitting(room, sizes)
+            count += fit
+            if fit:
+                taken.setdefault(queue, Room()).add(Room(fit, sum(sizes[:fit])))
+                self._reserve(queue, Room(fit, sum(sizes[:fit])))
+            if fit < len(sizes):
+                break
+        if count:
+            if taken:
+                self._granted[node, wanted.number] = taken
+            self._answer(node, Reserved(wanted.number, count))
+        return count > 0
+
+    def _room(self, queue: str, limits: Limits) -> Room:
+        found, reserved = self._queues().get(queue), self._reserved.get(queue)
+        room = Room(limits.max_length or 1 << 62, limits.max_bytes or 1 << 62)
+        if found is not None:
+            room.add(Room(found.length, found.bytes), -1)
+        if reserved is not None:
+            room.add(reserved, -1)
+        return room
+
+    def _reserve(self, queue: str, room: Room, sign: int = 1) -> None:
+        reserved = self._reserved.setdefault(queue, Room())
+        reserved.add(room, sign)
+        if not reserved.length:
+            del self._reserved[queue]
+
+    def _release(self, node: str, number: int) -> None:
+        granted = self._granted.pop((node, number), None)
+        if granted is not None:
+            for queue, room in granted.items():
+                self._reserve(queue, room, -1)
+        place = self._places.pop((node, number), None)
+        if place is not None:
+            del self._lines[place][node, number]
+
+    def _why(self, queue: str) -> str:
+        limits, found = self._policies.limits(queue), self._queues().get(queue)
+        assert limits is not None
+        length, size = (found.length, found.bytes) if found is not None else (0, 0)
+        if queue not in self._told:
+            self._told.add(queue)
+            self._tell(f"the queue {queue!r} is full ({describe(limits)}): its publishers wait for room")
+        return (
+            f"queue-full: {length} tasks of {size} bytes wait in the queue {queue!r}; its limit is {describe(limits)}: start more workers "
+            f"for it, or change the limit (mesh queue set {queue} ...)"
+        )
+
+
+def describe(limits: Limits) -> str:
+    """A queue's limits, for people."""
+    parts = [f"{name} = {value}" for name, value in (("max_length", limits.max_length), ("max_bytes", limits.max_bytes)) if value]
+    return " and ".join(parts)
+
+
+def _fitting(room: Room, sizes: list[int]) -> int:
+    """How many of the bodies, from the first on, fit."""
+    fit, left = 0, room.bytes
+    for size in sizes[: max(0, room.length)]:
+        left -= size
+        if left < 0:
+            break
+        fit += 1
+    return fit

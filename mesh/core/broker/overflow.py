@@ -1,0 +1,80 @@
+"""Queues that make room by themselves: what is oldest goes, dropped or as a dead letter, when a queue is over its limit."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from mesh.core.broker.admission import describe
+from mesh.core.broker.queues import Queue, Record
+from mesh.core.cluster.policies import DEAD_LETTER, Limits, Policies
+from mesh.core.states import RecordState
+
+GiveUp = Callable[[Record, str, bool], None]
+"""(record, why, as a dead letter): end a task that will not run."""
+
+
+class Overflow:
+    """Trims the queues whose ``overflow`` is ``drop-head`` or ``dead-letter``."""
+
+    def __init__(self, policies: Policies, give_up: GiveUp, tell: Callable[[str], None]) -> None:
+        self._policies = policies
+        self._give_up = give_up
+        self._tell = tell
+        """Something for the log."""
+        self.dropped: dict[str, int] = {}
+        """By queue, during this reign."""
+        self.grown: set[str] = set()
+        """Queues to look at."""
+        self._delayed: dict[str, deque[Record]] = {}
+        """Of queues that hold too much that is delayed: the oldest of it, to be dropped next."""
+
+    def trim(self, queues: Mapping[str, Queue], records: Mapping[str, Record]) -> None:
+        """Bring what has grown below its limit. To be called only with the authority to hand out: others may be running what is here."""
+        grown, self.grown = self.grown, set()
+        if not self._policies.any_limits():
+            return
+        for name in sorted(grown):
+            queue, limits = queues.get(name), self._policies.limits(name)
+            if queue is not None and limits is not None and not limits.rejects and _excess(queue, limits):
+                self._trim(queue, limits, records)
+
+    def _trim(self, queue: Queue, limits: Limits, records: Mapping[str, Record]) -> None:
+        letters = limits.overflow == DEAD_LETTER
+        why = f"the queue {queue.name!r} was over its limit, {describe(limits)}, and its overflow is {limits.overflow}"
+        if queue.name not in self.dropped:
+            self._tell(f"{why}: its oldest tasks {'become dead letters' if letters else 'are dropped'}, and fail with TaskDropped")
+        while queue.ready and _excess(queue, limits):
+            self._drop(queue.take(queue.lanes, 1)[0], why, letters)
+        while queue.delayed and _excess(queue, limits):
+            self._drop(self._oldest_delayed(queue.name, records), why, letters)
+
+    def _oldest_delayed(self, queue: str, records: Mapping[str, Record]) -> Record:
+        """What came after the list was made is younger than all in it, so it lasts until it is used up."""
+        while True:
+            oldest = self._delayed.get(queue)
+            if not oldest:
+                waiting = (r for r in records.values() if r.state is RecordState.DELAYED and r.message.queue == queue)
+                oldest = self._delayed[queue] = deque(sorted(waiting, key=_age))
+            record = oldest.popleft()
+            if record.state is RecordState.DELAYED:
+                return record
+
+    def _drop(self, record: Record, why: str, letters: bool) -> None:
+        queue = record.message.queue
+        self.dropped[queue] = self.dropped.get(queue, 0) + 1
+        self._give_up(record, why, letters)
+
+    def reset(self) -> None:
+        """The reign is over."""
+        self.dropped.clear()
+        self.grown.clear()
+        self._delayed.clear()
+
+
+def _excess(queue: Queue, limits: Limits) -> bool:
+    return bool((limits.max_length and queue.length > limits.max_length) or (limits.max_bytes and queue.bytes > limits.max_bytes))
+
+
+def _age(record: Record) -> int:
+    return record.order
