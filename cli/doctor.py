@@ -139,6 +139,15 @@ def health(status: dict[str, Any]) -> Iterator[Finding]:
         yield warn("clocks", "; ".join(wrong), "set them by NTP (timedatectl set-ntp true): tasks with a countdown may start late")
     else:
         yield ok("clocks", "all within 2 s of the coordinator's")
+    for alarm in status.get("alarms", []):
+        whose = "all publishers wait" if alarm["blocks"] == "mesh" else f"the publishers on {alarm['node']} wait"
+        todo = (
+            "make room there" if alarm["kind"] == "disk" else "start more workers, or set limits for the queues that grow (mesh queue set)"
+        )
+        yield fail("room", f"{alarm['kind']} on {alarm['node']}: {alarm['text']}; {whose}", todo)
+    full = [queue["name"] for queue in status.get("queues", []) if queue.get("publishers_waiting")]
+    if full:
+        yield warn("queues", f"publishers wait for room in {', '.join(full)}", "start more workers for them, or change their limits")
     if status["under_replicated"]:
         yield warn("copies", f"{status['under_replicated']} entries have fewer copies than wanted", "keep at least two nodes up")
     else:

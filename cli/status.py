@@ -68,10 +68,33 @@ def draw(state: dict[str, Any]) -> Group:
             parts.append(output.table(title, columns, rows))
         else:
             parts.append(f"no {title.lower()}{NONE_YET.get(key, '')}\n")
+    parts += [escape(line) for line in notes(state)]
     if state.get("under_replicated"):
         parts.append(f"{state['under_replicated']} messages and results have fewer copies than wanted; `mesh doctor` says why")
     parts += [f"the clock of {escape(name)} is {text}; set it by NTP" for name, text in wrong_clocks(state)]
     return Group(*parts)
+
+
+def notes(state: dict[str, Any]) -> list[str]:
+    """What is over a limit, and what went because of one."""
+    found = []
+    for alarm in state.get("alarms", []):
+        whose = "all publishers" if alarm["blocks"] == "mesh" else f"the publishers on {alarm['node']}"
+        found.append(f"{whose} wait for {alarm['kind']} on {alarm['node']}: {alarm['text']}")
+    for queue in state.get("queues", []):
+        if queue.get("publishers_waiting"):
+            found.append(f"{queue['publishers_waiting']} publishes wait for room in the queue {queue['name']} ({limits(queue)})")
+        if queue.get("dropped"):
+            found.append(f"{queue['dropped']} tasks of the queue {queue['name']} were dropped ({limits(queue)}, {queue['overflow']})")
+    evicted = state.get("results", {}).get("evicted")
+    if evicted:
+        found.append(f"{evicted} results were removed before their time: max_results_bytes is reached")
+    return found
+
+
+def limits(queue: dict[str, Any]) -> str:
+    """A queue's limits, for people."""
+    return " and ".join(f"{name} = {queue[name]}" for name in ("max_length", "max_bytes") if queue[name])
 
 
 QUEUES = ("Queues", "queues", ("name", "ready", "delayed", "unsettled", "consumers", "waiting_for", "dead_letters"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mesh.core.cluster.alarms import DISK
 from mesh.core.cluster.replica import Journal
 from mesh.core.effects import Batch, Identity
 from mesh.core.machine import Machine
@@ -80,7 +81,7 @@ class Host:
         machine.replica.on_added.append(self._note_added)
         machine.replica.on_settled.append(self._note_settled)
         invariants.r9_terms_only_rise(self.world, self, machine)
-        machine.disk_low(self.low)
+        machine.alarms.set(DISK, self.low)
         self.flight = None
         self.backlog = []
         self.world.history.journals += 2
@@ -138,7 +139,7 @@ class Host:
         """The disk is nearly full, or, without a reason, has room again."""
         self.low = why
         if self.machine is not None:
-            self.step(self.machine.disk_low, why)
+            self.step(self.machine.alarms.set, DISK, why)
 
     def leave(self, *, switch_off: bool = False) -> None:
         """Leave politely; the process ends when all is said and kept, or after LEAVE_TIMEOUT_S."""
