@@ -29,7 +29,9 @@ from tests.repository import ROOT
 BUILD = ROOT / "build"
 INJECTORS = (
     "SIGKILL, SIGSTOP and SIGCONT by pid; network namespaces on one bridge with nftables (drop, numgen), `ip link` and tc tbf;"
-    " a control group's processor quota; a renamed or copied state directory; a patched commit and a shifted wall clock inside the process"
+    " a control group's processor quota; a renamed, copied, cut off or overwritten state directory; a tmpfs filled to the last byte;"
+    " an ext4 on a loop device, stopped by its shutdown ioctl without writing anything back (power cut);"
+    " a patched commit, a shifted wall clock and fsync turned off inside the process"
 )
 
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from tests.lab.mounts import unmount_beneath
 from tests.machines import Machine, every_pid, kill_pid
 from tests.polling import poll_until as poll_until
 
@@ -74,6 +75,7 @@ def sweep() -> list[str]:
         _delete_namespace(name)
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*"):
         if (owner := OWNED.match(folder.name)) and int(owner[1]) not in alive:
+            unmount_beneath(folder)
             shutil.rmtree(folder, ignore_errors=True)
     return dead
 
@@ -242,4 +244,5 @@ class Lab:
         for name in namespaces():
             if name.startswith(f"{self.name}-"):
                 _delete_namespace(name)
+        unmount_beneath(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -175,9 +175,13 @@ class Membership:
 
     def has_lease_of_majority(self) -> bool:
         """partition="strict": a majority follows this node and promised, so short a time ago that none may have followed another since."""
-        timeout_s = self._settings.authority_timeout_s
-        promised = 1 + sum(self.now - self.peers[member.id].lease_from < timeout_s for member in self.admitted() if member.id in self.peers)
+        promised = 1 + sum(self.has_lease_of(member.id) for member in self.admitted())
         return 2 * promised > len(self.admitted())
+
+    def has_lease_of(self, id: str) -> bool:
+        """Whether a peer has heard this node as its coordinator so short a time ago that it can't have followed another since."""
+        peer = self.peers.get(id)
+        return peer is not None and self.now - peer.lease_from < self._settings.authority_timeout_s
 
     def has_authority_now(self) -> bool:
         """Clauses (a) and (b) of authority to dispatch (DESIGN 5): a majority is reachable, or every missing member is gone for sure."""

@@ -10,7 +10,7 @@ from functools import partial
 from mesh.config import Settings
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replica import Journal, Replica
-from mesh.core.cluster.streams import Stream, Waits, by_worker
+from mesh.core.cluster.streams import LAG_S, Stream, Waits, by_worker
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
@@ -49,6 +49,9 @@ class Replication:
         """What holders of an entry shall hear when the transaction that settled it has a second copy, however long that takes (R7)."""
         self.leading = False
         self.deputies: list[str] = []
+        self._full: set[str] = set()
+        self._exposed_until = 0.0
+        """Until then a full deputy that fell silent may take over, and deliveries wait for another that is full."""
         self.soft_leases: dict[str, tuple[str, str]] = {}
         """Message id to (worker id, its node): what may be running, as a coordinator told its deputies, and they its successor."""
         self.leases: Callable[[], dict[str, tuple[str, str]]] = dict
@@ -114,6 +117,8 @@ class Replication:
         self._settled_back.clear()
         self._holds_foreign.clear()
         self.deputies = []
+        self._full = set()
+        self._exposed_until = 0.0
 
     def forget_peer(self, peer: str) -> None:
         """The channel to a peer broke: its next report opens new streams."""
@@ -244,6 +249,8 @@ class Replication:
         if len(kept) < wanted:
             kept += sorted((peer for peer in alive if peer not in kept), key=self._fitness)[: wanted - len(kept)]
         if kept != self.deputies:
+            if any(peer not in kept and not self._membership.gone_for_sure(peer) for peer in self._full):
+                self._exposed_until = self._membership.now + LAG_S
             for peer in kept:
                 if not self.streams[peer].everything:
                     self.streams[peer].widen(self._replica.journals.values())
@@ -255,6 +262,7 @@ class Replication:
             self.deputies = kept
             for stream in self.streams.values():
                 stream.told_complete = False  # tells every follower the new deputies with the next batch
+        self._full = {peer for peer in self.deputies if self.streams[peer].complete}
         self._relieve()
 
     def _fitness(self, peer: str) -> tuple[bool, bool, bool, int, int, str]:
@@ -305,10 +313,21 @@ class Replication:
         return self._turn.mark
 
     def have_heard(self, mark: int, node: str) -> bool:
-        """Whether all full deputies that keep up know the leases up to a mark; ``node``, which gets the delivery itself, has no need to."""
-        now = self._membership.now
-        deputies = (self.streams.get(peer) for peer in self.deputies if peer != node and not self._membership.gone_for_sure(peer))
-        return all(stream is not None and (stream.heard_mark >= mark or not self._counts(stream, now)) for stream in deputies)
+        """Whether all full deputies know the leases up to a mark; ``node``, which gets the delivery itself, has no need to."""
+        if self._membership.now < self._exposed_until and not self._deputies_are_full():
+            return False
+        return all(peer == node or self._has_heard(peer, mark) for peer in self.deputies)
+
+    def _deputies_are_full(self) -> bool:
+        return all(peer in self.streams and self.streams[peer].complete for peer in self.deputies)
+
+    def _has_heard(self, peer: str, mark: int) -> bool:
+        """Nobody waits for a deputy that is gone or not complete; nor for one that lags, unless it may be silent to take over (R15)."""
+        stream = self.streams.get(peer)
+        if stream is None:
+            return self._membership.gone_for_sure(peer)
+        waived = not stream.complete or (stream.lags(self._membership.now) and self._membership.has_lease_of(peer))
+        return stream.heard_mark >= mark or waived or self._membership.gone_for_sure(peer)
 
     def when_copied(self, action: Callable[[int], None]) -> None:
         """Run ``action(copies)`` when all that was decided so far has its copies."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from tests.lab.faults import evidence
 from tests.lab.faults.row import Row
 from tests.lab.faults.sizes import Sizes
-from tests.lab.faults.stage import CALM_S, Stage, children, kill_all, let_pass
+from tests.lab.faults.stage import CALM_S, Round, Stage, children, kill_all, let_pass
+from tests.lab.history import History
 from tests.polling import poll_until
 
 MAX_DELIVERIES = 5
@@ -34,6 +35,11 @@ def coordinator_killed(stage: Stage, sizes: Sizes) -> Row:
     row.require(row.pauses_s[-1] <= RESUME_S, f"work goes on within {RESUME_S:g} s")
     row.require(row.duplicated == 0, "what runs is not begun again")
     return row
+
+
+def _held(stage: Stage, act: Round) -> set[int]:
+    """What the worker whose processes are killed ran then."""
+    return evidence.running_at(History([stage.lab[stage.names[-1]]]), act.struck_at_s)
 
 
 def slot_killed(stage: Stage, sizes: Sizes) -> Row:
@@ -63,8 +69,12 @@ def _worker_fault(stage: Stage, row: Row, blow: Callable[[], object]) -> Row:
     act = stage.begin(seconds=0.05)
     act.strike(blow)
     row.pauses_s.append(act.resume_s())
+    held = _held(stage, act)
     row = act.end(row)
     again = evidence.begun_again(act.history(), act.running, act.struck_at_s)
+    starts = act.history().starts
+    once = all(times == 1 or (number in held and times == 2) for number, times in starts.items())
+    row.require(once, "only what it held runs again, and that once")
     if again:
         row.notes.append(f"what it ran began again within {max(again.values()) - act.struck_at_s:.1f} s")
     return row

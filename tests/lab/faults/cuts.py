@@ -15,6 +15,8 @@ from tests.polling import poll_until
 
 HALF_CYCLE_S = 2.0
 PATIENCE_S = 3.0
+CONFIRM_S = 1.2
+"""A follower that leaves a batch unanswered for a second does not count (R15)."""
 LEASE_S = 2.0
 """Generous: by then whoever lost its majority has stopped to dispatch."""
 STOOD_STILL = f"the side of one began nothing from {LEASE_S:g} s on"
@@ -110,7 +112,9 @@ def one_way(stage: Stage, sizes: Sizes) -> Row:
     leader = stage.coordinator()
     follower = next(name for name in stage.names if name != leader)
     row = Row("14 (one way)", f"coordinator to one follower dropped for {sizes.one_way_s:g} s")
-    return _lasting(stage, row, lambda: stage.lab.cut_one_way(leader, follower), sizes.one_way_s)
+    row = _lasting(stage, row, lambda: stage.lab.cut_one_way(leader, follower), sizes.one_way_s)
+    row.require(row.elections <= 1, "no storm of elections")
+    return row
 
 
 def partial(stage: Stage, sizes: Sizes) -> Row:
@@ -118,7 +122,9 @@ def partial(stage: Stage, sizes: Sizes) -> Row:
     leader = stage.coordinator()
     follower = next(name for name in stage.names if name != leader)
     row = Row("14 (partial)", f"coordinator and one follower cut for {sizes.one_way_s:g} s, the third sees both")
-    return _lasting(stage, row, lambda: stage.lab.cut(leader, follower), sizes.one_way_s)
+    row = _lasting(stage, row, lambda: stage.lab.cut(leader, follower), sizes.one_way_s)
+    row.require(row.elections <= 1, "no storm of elections")
+    return row
 
 
 def _lasting(stage: Stage, row: Row, blow: Callable[[], None], lasts_s: float) -> Row:
@@ -131,6 +137,7 @@ def _lasting(stage: Stage, row: Row, blow: Callable[[], None], lasts_s: float) -
     act.heal(stage.lab.heal)
     row = act.end(row)
     row.notes.append(f"{row.elections * 60 / lasts_s:.0f} elections/min")
+    row.require(row.duplicated == 0, "nothing runs twice")
     return row
 
 
@@ -144,6 +151,8 @@ def flapping(stage: Stage, sizes: Sizes) -> Row:
     act.heal(lambda: stage.lab.link_up(host))
     row = act.end(row)
     row.notes.append(f"{row.elections / sizes.cycles:.1f} elections per cycle")
+    row.require(row.elections <= 2 * sizes.cycles, "no storm of elections")
+    row.require(row.duplicated == 0, "nothing runs twice in cuts shorter than patience")
     return row
 
 
@@ -186,6 +195,7 @@ def slow_follower(stage: Stage, sizes: Sizes) -> Row:
     before = [at_s - known.attempts[n] for n, (at_s, _) in known.confirms.items() if known.attempts[n] < act.struck_at_s]
     during = [at_s - known.attempts[n] for n, (at_s, _) in known.confirms.items() if act.struck_at_s < known.attempts[n] < act.healed_at_s]
     row.notes.append(f"confirm p99 of another member {_ms(during)}, {_ms(before)} before")
+    row.require(percentile(during, 99) <= CONFIRM_S, f"confirms of others take no longer than {CONFIRM_S:g} s")
     return act.end(row)
 
 

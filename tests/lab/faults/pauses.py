@@ -53,6 +53,7 @@ def _paused(stage: Stage, seconds: float) -> Row:
     act.heal(lambda: stage.lab.resume(pid))
     row.pauses_s.append(act.resume_s())
     row = act.end(row)
+    row.require(row.repeated == 0, "what runs is not begun again")
     row.require(row.rivals_s[-1] <= ONE_COORDINATOR_S, f"at most one coordinator {ONE_COORDINATOR_S:g} s after it goes on")
     return row
 
@@ -73,7 +74,9 @@ def starved(stage: Stage, sizes: Sizes) -> Row:
         row.notes.append(f"{act.starts_since(act.struck_at_s) / sizes.starved_s:.0f} starts/s meanwhile")
         act.heal(limit.close)
         row.pauses_s.append(act.resume_s())
-        return act.end(row)
+        row = act.end(row)
+        row.require(row.duplicated == 0, "nothing runs twice")
+        return row
     finally:
         limit.close()
 

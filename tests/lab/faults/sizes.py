@@ -16,8 +16,9 @@ class Sizes:
     """Of a link that flaps."""
     loss_s: float = 3
     starved_s: float = 3
+    full_s: float = 3
     backlog: int = 5_000
 
 
 SHORT = Sizes()
-LONG = Sizes(killing_s=40, split_s=6, one_way_s=10, cycles=8, loss_s=10, starved_s=10, backlog=50_000)
+LONG = Sizes(killing_s=40, split_s=6, one_way_s=10, cycles=8, loss_s=10, starved_s=10, full_s=10, backlog=50_000)

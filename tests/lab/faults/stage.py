@@ -14,6 +14,7 @@ from tests.lab.faults.row import Row
 from tests.lab.fleet import START_S, Fleet
 from tests.lab.history import HISTORY, History
 from tests.lab.hosts import Host, Lab
+from tests.lab.mounts import PowerDisk
 from tests.machines import Process, kill_pid
 from tests.polling import poll_until
 
@@ -33,10 +34,19 @@ ROUND_NUMBERS = 1_000_000
 
 
 class Stage:
-    """Nodes, workers and watchers on all hosts of a lab. ``settings`` are given to nodes and workers as environment."""
+    """Nodes, workers and watchers on all hosts of a lab. ``settings`` are given to nodes and workers as environment; ``disk`` makes the
+    one on which a host keeps its state.
+    """
 
-    def __init__(self, lab: Lab, settings: Mapping[str, str] | None = None, seed: int = 1) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        settings: Mapping[str, str] | None = None,
+        seed: int = 1,
+        disk: Callable[[Path], PowerDisk | None] | None = None,
+    ) -> None:
         self.lab = lab
+        self.disks = {host.name: disk(host.home) for host in lab} if disk is not None else {}
         self.settings = dict(settings or {})
         self.fleet = Fleet(lab)
         self.random = random.Random(seed)
@@ -172,7 +182,7 @@ class Round:
             calm = False  # the row says what is lost
         agreed_at_s = self.stage.agree()
         if calm:
-            poll_until(self._is_settled, CALM_S, "all is settled and has its copies")
+            poll_until(self.all_is_settled, CALM_S, "all is settled and has its copies")
         history = self.history()
         starts = {number: times for number, times in history.starts.items() if number >= self.first}
         again = evidence.begun_again(history, self.running, self.struck_at_s)
@@ -197,7 +207,8 @@ class Round:
         for _, process in self.publishers:
             assert process.wait(CALM_S) == 0, process.output()
 
-    def _is_settled(self) -> bool:
+    def all_is_settled(self) -> bool:
+        """Whether nothing is left to run, and all has its copies, as each node sees it."""
         return all(view.unsettled == 0 and view.under == 0 for view in self.stage.latest().values())
 
 

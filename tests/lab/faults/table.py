@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tests.lab.faults import crashes, cuts, disks, pauses
+from tests.lab.faults import crashes, cuts, damage, disks, pauses, power
 from tests.lab.faults.row import Row
 from tests.lab.faults.sizes import Sizes
 from tests.lab.faults.stage import Stage
 from tests.lab.hosts import Lab
+from tests.lab.mounts import PowerDisk, small
 
 THREE = ("server", "laptop", "third")
 
@@ -24,6 +26,8 @@ class Fault:
     settings: Mapping[str, str] = field(default_factory=dict)
     leaves_other_mesh: bool = False
     """What it leaves is no longer as before: nothing else is injected into that."""
+    disk: Callable[[Path], PowerDisk | None] | None = None
+    """Makes the disk on which a host keeps its state; None for a folder like any other."""
     long_only: bool = False
     times: int = 1
     """How often a pass of the long form injects it."""
@@ -45,6 +49,7 @@ FAULTS = [
     Fault(4, crashes.random_nodes_killed),
     Fault(5, crashes.all_nodes_killed, times=5),
     Fault(9, disks.stale_disk, times=3),
+    Fault(10, damage.cloned_directory, times=3),
     Fault(11, cuts.short_split, times=5),
     Fault(14, cuts.one_way),
     Fault(14, cuts.partial),
@@ -53,6 +58,8 @@ FAULTS = [
     Fault(16, cuts.loss_of_a_third),
     Fault(17, cuts.slow_follower),
     Fault(18, pauses.starved),
+    Fault(20, damage.torn_tail, times=3),
+    Fault(20, damage.flipped_bits, times=3),
     Fault(22, crashes.killed_between_commit_and_confirm, times=5),
     Fault(24, crashes.poison),
     Fault(25, disks.backlog),
@@ -62,6 +69,9 @@ FAULTS = [
     Fault(21, pauses.clock_a_year_off, leaves_other_mesh=True),
     Fault(11, cuts.long_split, settings=PATIENCE, long_only=True, times=3),
     Fault(12, cuts.strict_split, settings=PATIENCE, leaves_other_mesh=True),
+    Fault(5, power.power_cut, disk=PowerDisk, times=3),
+    Fault(6, power.power_cut_without_fsync, disk=PowerDisk),
+    Fault(19, damage.full_disk, disk=small, times=3),
     Fault(13, cuts.two_nodes, hosts=THREE[:2], settings=PATIENCE),
 ]
 
@@ -77,12 +87,12 @@ class Stages:
 
     def inject(self, fault: Fault, sizes: Sizes) -> Row:
         """Inject a fault into a mesh that suits it; after an error the next one gets another mesh."""
-        kind = (fault.hosts, dict(fault.settings))
+        kind = (fault.hosts, dict(fault.settings), fault.disk)
         if self._stage is None or self._kind != kind or fault.leaves_other_mesh:
             self.close()
             self._lab = Lab(fault.hosts)
             self._on_new(self._lab)
-            self._stage, self._kind = Stage(self._lab, fault.settings), kind
+            self._stage, self._kind = Stage(self._lab, fault.settings, disk=fault.disk), kind
         stage, self._stage = self._stage, None
         row = fault.inject(stage, sizes)
         if not fault.leaves_other_mesh:

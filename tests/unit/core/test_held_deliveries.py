@@ -144,3 +144,28 @@ def test_a_worker_that_reports_while_a_delivery_is_held_gets_it_once() -> None:
     assert runs(worker) == {"t1": 1}
     worker.finish()
     assert client.results().keys() == {"t1"}
+
+
+def test_a_deputy_that_no_longer_hears_the_coordinator_is_not_replaced_by_one_that_knows_nothing_yet() -> None:
+    """It is about to take over with what it knows; who takes its place may be about to follow it."""
+    cluster = settled()
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.cut("a", "b", one_way=True)
+    cluster.run(0.8)
+    cluster.cut("a", "c", one_way=True)
+    cluster.until(lambda: cluster["a"].replication.deputies == ["c"])
+    client.submit("t1")
+    cluster.run(0.2)
+    assert cluster["a"].reign.has_authority()
+    assert not worker.held
+
+
+def test_when_another_deputy_is_full_deliveries_go_on() -> None:
+    cluster = settled()
+    worker, client = cluster.worker("a"), cluster.client("a")
+    cluster.cut("a", "b", one_way=True)
+    cluster.until(lambda: cluster["a"].replication.deputies == ["c"])
+    client.submit("t1")
+    cluster.run(TICK_S)
+    assert worker.held
+    assert "t1" in cluster["c"].replication.soft_leases
