@@ -109,9 +109,9 @@ class Host:
 
     def _seek(self, life: int, first: bool = True) -> None:
         """Knock at all nodes, and later at those that are not heard: discovery and lobby in one."""
-        if self.life != life or self.machine is None:
-            return
         for other in self.world.hosts.values():
+            if self.life != life or self.machine is None:
+                return  # refused by the last one
             if other is not self and (first or not self.machine.membership.is_reachable(other.id)):
                 self.world.knock(self, other)
         self.world.after(SEEK_S, self._seek, life, False)

@@ -208,6 +208,9 @@ def _unfinished_work(world: World) -> str:
         if waiting:
             return f"{client.name} has no result of {waiting[:5]}"
     for worker in world.workers:
+        known = leader.machine.broker.workers.get(worker.id)
+        if known is None or not known.synced:
+            return f"{leader.name} does not know what {worker.name} holds"
         held = {*worker.holdings.held, *worker.holdings.outbox} - excuses
         if held:
             return f"{worker.name} holds {sorted(held)[:5]}"

@@ -16,10 +16,9 @@ from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
 from mesh.core.coordinator import Coordinator
 from mesh.core.effects import Batch, Identity, Restored
-from mesh.core.machine import Machine
 from mesh.core.turn import Turn
 from mesh.wire.entries import Scope
-from mesh.wire.messages import Goodbye, Heartbeat, OutcomeKind, Outcomes, Release, Report, WorkerGone
+from mesh.wire.messages import Heartbeat, OutcomeKind, Outcomes, Release, Report, WorkerGone
 from tests.simulation.host import Host
 
 Bug = Callable[[], AbstractContextManager[None]]
@@ -133,12 +132,25 @@ def silent_step_down(hear: Callable[..., None], election: Election, sender: str,
         hear(election, sender, beat)
 
 
-@replaces(Coordinator, "_reconcile")
-def dispatch_before_reconciliation(reconcile: Callable[..., None], reign: Coordinator) -> None:
+def _plant_early_dispatch() -> AbstractContextManager[None]:
     """R9: reconcile with every reachable member, then dispatch."""
-    reign._awaited.clear()
-    reign._awaited_workers.clear()
-    reconcile(reign)
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        reconcile = Coordinator._reconcile
+
+        def at_once(reign: Coordinator) -> None:
+            reign._awaited.clear()
+            reign._awaited_workers.clear()
+            reconcile(reign)
+
+        with patch.object(Coordinator, "_reconcile", at_once), patch.object(Coordinator, "_meets_the_others", lambda _: False):
+            yield
+
+    return plant()
+
+
+BUGS["dispatch_before_reconciliation"] = _plant_early_dispatch
 
 
 @replaces(Coordinator, "has_authority")
@@ -151,15 +163,6 @@ def authority_ignored(has_authority: Callable[..., bool], reign: Coordinator) ->
 def authority_regained_at_once(meets: Callable[..., bool], reign: Coordinator) -> bool:
     """R9: authority that comes back begins with hearing the others."""
     return False
-
-
-@replaces(Machine, "on_peer")
-def goodbye_undone_by_a_late_word(on_peer: Callable[..., None], machine: Machine, sender: str, envelope: Any, message: Any) -> None:
-    """R6: who left politely does not count; what its process still says after its goodbye does not undo that."""
-    on_peer(machine, sender, envelope, message)
-    peer = machine.membership.peers.get(sender)
-    if peer is not None and not isinstance(message, Goodbye):
-        peer.left = False
 
 
 # -- merging --------------------
@@ -218,13 +221,19 @@ def _plant_untold_leases() -> AbstractContextManager[None]:
 
     @contextmanager
     def plant() -> Iterator[None]:
-        with patch.object(Replication, "note_leases", lambda *_: None), patch.object(Broker, "_leases", lambda _: {}):
+        with patch.object(Replication, "note_leases", lambda *_: 0), patch.object(Broker, "_leases", lambda _: {}):
             yield
 
     return plant()
 
 
 BUGS["soft_leases_not_told"] = _plant_untold_leases
+
+
+@replaces(Replication, "have_heard")
+def delivery_does_not_wait_for_the_deputies(have_heard: Callable[..., bool], replication: Replication, *arguments: Any) -> bool:
+    """R10: a delivery leaves when the deputies know its lease, so that a cut shorter than patience runs nothing twice."""
+    return True
 
 
 @replaces(Coordinator, "on_report")
@@ -259,18 +268,6 @@ def end_of_a_worker_reordered_behind_its_return(on_message: Callable[..., None],
         reign._deferred.append((sender, message))
     else:
         on_message(reign, sender, message)
-
-
-@replaces(Machine, "_lost_its_stream")
-def no_second_report(lost: Callable[..., bool], machine: Machine) -> bool:
-    """R9: a follower whose report or its answer was lost on the way reports again."""
-    return False
-
-
-@replaces(Broker, "_tell_kept")
-def outcome_confirmed_by_a_past_reign(tell: Callable[..., None], broker: Broker, reign: int, *arguments: Any) -> None:
-    """R7: what waited for copies in one reign says nothing to a worker in the next."""
-    tell(broker, broker._reigns, *arguments)
 
 
 def _plant_crossing_offers() -> AbstractContextManager[None]:
