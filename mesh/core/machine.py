@@ -460,9 +460,9 @@ class Machine:
             self.election.on_claim(sender, message.term, message.followers, message.elected_in)
 
     def _lost_its_stream(self) -> bool:
-        """Whether the coordinator is there and this node's stream to it is not: a report or its answer was lost on the way."""
-        coordinator = self.election.coordinator
-        if coordinator in self.replication.streams or not self.election.hears_coordinator():
+        """Whether the coordinator is there and no stream to it in this term: a report was lost, or others told of the term first."""
+        stream = self.replication.streams.get(self.election.coordinator)
+        if (stream is not None and stream.term == self.election.term) or not self.election.hears_coordinator():
             return False
         return self.now - self._reported_at >= REPORT_INTERVAL_S
 

@@ -95,6 +95,9 @@ def _calm_down(world: World) -> None:
     """I3: wait until all is done, as long as it may take; measure how long it took."""
     began = world.now
     limit_s = FINISH_S + world.settings.takeover_patience_s
+    agreement_s = AGREEMENT_S
+    if any(host.disk.salvage is not None for host in world.hosts.values()):
+        agreement_s += world.settings.takeover_patience_s  # who is not whole waits for somebody who is (R20)
     missing = "not looked yet"
     while missing and world.now - began < limit_s:
         world.run_until(world.now + LOOK_S)
@@ -106,7 +109,7 @@ def _calm_down(world: World) -> None:
         world.violate(f"I2/I3: {missing}, {limit_s:.0f} s after healing")
         return
     world.history.finished_after_s = world.now - began
-    if world.history.agreed_after_s > AGREEMENT_S:
+    if world.history.agreed_after_s > agreement_s:
         world.violate(f"I3: {world.history.agreed_after_s:.1f} s until all agreed on a coordinator")
     world.run_until(world.now + QUIET_S)
     missing = _still_missing(world)

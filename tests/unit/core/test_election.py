@@ -201,6 +201,24 @@ def test_r11_of_two_parts_that_meet_the_larger_ones_coordinator_stays() -> None:
     assert cluster.coordinator in "cde"
 
 
+def test_a_member_that_hears_of_the_higher_term_from_others_first_goes_on_streaming() -> None:
+    """Its coordinator does not ask it to report, as at that moment it takes it for away."""
+    cluster = Cluster("a")
+    cluster.start("b", "c")
+    cluster.until(cluster.agreed)
+    cluster.hold("c", "a")
+    cluster.hold("a", "c")
+    cluster["a"].membership.peers["c"].hears_me = False  # they have met a moment ago, and its next heartbeat is under way
+    cluster["a"]._reachable_before.discard("c")
+    cluster["b"].election.restore(3, "")
+    cluster.until(lambda: cluster["c"].election.term == cluster["a"].election.term > 3, 0.7)
+    cluster.release("c", "a")
+    cluster.release("a", "c")
+    cluster.run(1)
+    client = cluster.client("c")
+    assert client.copies(client.submit("t1")) == 2
+
+
 def test_a_reign_that_goes_on_in_a_higher_term_repeats_nothing() -> None:
     cluster = settled()
     client, worker = cluster.client("b"), cluster.worker("b", slots=2)
