@@ -124,6 +124,12 @@ class Settings:
     max_accepted_bytes: int = _setting(
         256 << 20, "bytes of messages that a node holds unconfirmed; beyond that publishers wait, then get MeshBusy", low=1 << 20
     )
+    window_bytes: int = _setting(
+        32 << 20,
+        "waiting tasks that a node holds in memory, each counted with 800 bytes beside its body; what comes beyond lies on its disk only "
+        "until its turn comes",
+        low=0,
+    )
     link_window_bytes: int = _setting(16 << 20, "unacknowledged bytes to a follower before it has to catch up by state (R15)", low=1 << 16)
     replicate_batch_bytes: int = _setting(1 << 20, "largest single batch of replicated entries", low=1 << 12)
     prefetch_target_s: float = _setting(

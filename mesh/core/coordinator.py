@@ -202,7 +202,7 @@ class Coordinator:
             return
         self._replication.on_report(sender, report)
         self._broker.admission.forget(sender)  # it asks again
-        self._broker.on_reported_leases(report.leases)
+        self._broker.takeover.on_reported_leases(report.leases)
         self._broker.hold_back(sender)
         self._broker.on_attached_workers(sender, set(report.workers), self.now)
         if self._election.role == Role.RECONCILING:

@@ -11,6 +11,7 @@ The contract of the loop that drives a :class:`mesh.core.machine.Machine` (after
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mesh.wire.entries import Member
@@ -91,8 +92,8 @@ class Restored:
     term: int = 0
     voted_for: str = ""
     heads: list[HeadState] = field(default_factory=list)
-    entries: list[tuple[bytes, int, bytes]] = field(default_factory=list)
-    """(journal, sequence, encoded entry), ascending."""
+    entries: Iterable[tuple[bytes, int, bytes]] = ()
+    """(journal, sequence, encoded entry), ascending within a journal; to be gone through once, before anything is committed."""
     salvage: Salvage | None = None
     """Not None: the directory was found damaged, and this node is not whole."""
 

@@ -76,7 +76,7 @@ class Machine:
         self.me = me
         self.settings = settings = dataclasses.replace(settings)  # mesh-wide settings change it in place
         self.turn = Turn()
-        self.replica = Replica(self.turn, me.id, me.bulk_journal, me.shared_journal)
+        self.replica = Replica(self.turn, me.id, me.bulk_journal, me.shared_journal, settings.window_bytes)
         self.replica.restore(restored)
         self.bodies = Bodies(self.replica, self.turn)
         self.bodies.load()
@@ -214,6 +214,7 @@ class Machine:
         self.edge.tick()
         self.alarms.tick()
         self.recovery.tick()
+        self.replica.pages.sweep()
         if self.election.is_coordinator:
             self.reign.tick()
             self.large_bodies.tick(self.now)
@@ -262,6 +263,7 @@ class Machine:
         """The batch of that number is on the disk."""
         self.turn.committed(number)
         self.bodies.cool()
+        self.replica.pages.page_out(self.turn.durable_mark)
 
     def on_read(self, journal: bytes, sequence: int, row: bytes | None) -> None:
         """A row that ``turn.take_reads`` has named, None when it is no longer there."""

@@ -52,6 +52,8 @@ class RecordState(IntEnum):
     READY = 1
     LEASED = 2
     SETTLED = 3
+    PAGED = 4
+    """On the disk only; the record is forgotten, and made anew when the message is needed."""
 
 
 class RecordEvent(IntEnum):
@@ -63,6 +65,10 @@ class RecordEvent(IntEnum):
     """The worker did not start it."""
     ENDED = 3
     """It finished, was superseded or was settled elsewhere."""
+    PAGED_OUT = 4
+    """There is no room for it in memory."""
+    PAGED_IN = 5
+    """Its turn comes, or somebody holds it."""
 
 
 RECORD_TRANSITIONS: dict[RecordState, dict[RecordEvent, RecordState]] = {
@@ -71,9 +77,18 @@ RECORD_TRANSITIONS: dict[RecordState, dict[RecordEvent, RecordState]] = {
         RecordEvent.DELIVERED: RecordState.LEASED,  # a worker reports that it holds it
         RecordEvent.ENDED: RecordState.SETTLED,
     },
-    RecordState.READY: {RecordEvent.DELIVERED: RecordState.LEASED, RecordEvent.ENDED: RecordState.SETTLED},
-    RecordState.LEASED: {RecordEvent.GIVEN_BACK: RecordState.READY, RecordEvent.ENDED: RecordState.SETTLED},
+    RecordState.READY: {
+        RecordEvent.DELIVERED: RecordState.LEASED,
+        RecordEvent.ENDED: RecordState.SETTLED,
+        RecordEvent.PAGED_OUT: RecordState.PAGED,
+    },
+    RecordState.LEASED: {
+        RecordEvent.GIVEN_BACK: RecordState.READY,
+        RecordEvent.ENDED: RecordState.SETTLED,
+        RecordEvent.PAGED_OUT: RecordState.PAGED,  # given back before it was read
+    },
     RecordState.SETTLED: {},
+    RecordState.PAGED: {RecordEvent.PAGED_IN: RecordState.READY},
 }
 
 

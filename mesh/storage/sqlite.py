@@ -23,6 +23,9 @@ from mesh.wire.messages import HeadState
 STATEMENT_BYTES_MAX = 64 << 20
 """Most entry bytes in one statement; SQLite refuses values beyond 1e9 bytes, and this bounds the copy that a commit makes."""
 
+READ_ROWS = 1024
+"""Most rows that are read by one statement: they are text of twice their size on the way."""
+
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     # Darwin's fsync does not reach the platter (fcntl(2), F_FULLFSYNC); other systems ignore both.
@@ -225,14 +228,19 @@ class SqliteStore:
             names[number] = row[0]
             if row[1] is not None:
                 restored.heads.append(HeadState(*row))
+        for _ in self._entries(names):
+            pass  # all are sound, or this raises; they are handed out by a second look, as a long queue is larger than the memory
+        restored.entries = self._entries(names)
+        return restored
+
+    def _entries(self, names: dict[int, bytes]) -> Iterator[tuple[bytes, int, bytes]]:
         for row_id, crc, data in self._db.execute("SELECT id, crc, data FROM entry ORDER BY id"):
             journal, sequence = names.get(row_id >> SEQUENCE_BITS), row_id & SEQUENCE_MASK
             if journal is None:
                 raise self._damaged(f"entry {sequence} of a journal that is not listed")
             if crc != entry_crc(row_id, data):
                 raise self._damaged(f"journal {journal.hex()}, sequence {sequence}")
-            restored.entries.append((journal, sequence, data))
-        return restored
+            yield journal, sequence, data
 
     def _load_salvage(self) -> Salvage | None:
         """What lies aside of a damaged file that this one replaces, None for any other file."""
@@ -253,21 +261,25 @@ class SqliteStore:
         """The rows of committed entries, None for one that is not there. Raises StateDamaged, DiskFailed."""
         with self._lock:
             try:
-                return [self._read(*dot) for dot in dots]
+                numbers = self._numbers
+                rows = [numbers[journal] << SEQUENCE_BITS | sequence if journal in numbers else 0 for journal, sequence in dots]
+                found: dict[int, bytes] = {}
+                for start in range(0, len(rows), READ_ROWS):
+                    found.update(self._read(rows[start : start + READ_ROWS]))
             except sqlite3.Error as error:
                 self._refuse(error)
+        return [found.get(row) for row in rows]
 
-    def _read(self, journal: bytes, sequence: int) -> bytes | None:
-        if journal not in self._numbers:
-            return None
-        row_id = self._numbers[journal] << SEQUENCE_BITS | sequence
-        row = self._db.execute("SELECT crc, data FROM entry WHERE id = ?", (row_id,)).fetchone()
-        if row is None:
-            return None
-        data: bytes = row[1]
-        if row[0] != entry_crc(row_id, data):
-            raise self._damaged(f"journal {journal.hex()}, sequence {sequence}")
-        return data
+    def _read(self, rows: list[int]) -> Iterator[tuple[int, bytes]]:
+        # As one row of text: the GIL is given up and won back for each row that a statement yields (see schema.py).
+        statement = "SELECT group_concat(id || ' ' || crc || ' ' || hex(data), ';') FROM entry WHERE id IN (SELECT value FROM json_each(?))"
+        text: str | None = self._db.execute(statement, (_json(rows),)).fetchone()[0]
+        for line in text.split(";") if text else ():
+            number, crc, data = line.split(" ")
+            row, blob = int(number), bytes.fromhex(data)
+            if int(crc) != entry_crc(row, blob):
+                raise self._damaged(f"row {row}")
+            yield row, blob
 
     # -- writing ------------------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from mesh.core.cluster.ranges import expand, intersection, subtract
 from mesh.core.cluster.replica import Journal
 from mesh.core.machine import Machine
 from mesh.core.states import Role
@@ -198,7 +199,7 @@ def _unfinished_work(world: World) -> str:
     (leader,) = world.coordinators()
     assert leader.machine is not None
     excuses = excused(world)
-    unsettled = sorted(leader.machine.broker.records.keys() - excuses)
+    unsettled = sorted((leader.machine.broker.records.keys() | _paged(leader.machine)) - excuses)
     if unsettled:
         return f"unsettled: {unsettled[:5]}"
     for client in world.clients:
@@ -215,6 +216,12 @@ def _unfinished_work(world: World) -> str:
         if held:
             return f"{worker.name} holds {sorted(held)[:5]}"
     return ""
+
+
+def _paged(machine: Machine) -> set[str]:
+    """Ids of the messages that a node has on its disk only."""
+    pages, journals = machine.replica.pages, machine.replica.journals.values()
+    return {pages.header(place.lane, place.key).id for journal in journals for _, place in journal.paged.places(1, journal.upto)}
 
 
 def differences(world: World) -> Iterator[str]:
@@ -241,18 +248,18 @@ def _journal_difference(ours: Journal | None, theirs: Journal | None, *, must_be
     if ours is None:
         return "the coordinator lacks it" if theirs is not None and theirs.upto else ""
     if theirs is None:
-        return "lacks it" if must_be_whole and (ours.upto or ours.live) else ""
+        return "lacks it" if must_be_whole and (ours.upto or ours.count) else ""
     if (must_be_whole or theirs.upto > ours.upto) and theirs.upto != ours.upto:
         return f"it goes to {theirs.upto} there and to {ours.upto} here"
-    here = {sequence: entry for sequence, entry in ours.live.items() if sequence <= theirs.upto}
-    if here == theirs.live:
-        return ""
-    only_there, only_here = sorted(theirs.live.keys() - here.keys()), sorted(here.keys() - theirs.live.keys())
-    return f"only there {only_there[:5]}, only here {only_here[:5]}"
+    here, there = intersection(ours.ranges(), [1, theirs.upto]), theirs.ranges()
+    if here != there:
+        return f"only there {subtract(there, here)[:6]}, only here {subtract(here, there)[:6]}"
+    changed = [sequence for sequence in theirs.live if ours.live.get(sequence, theirs.live[sequence]) != theirs.live[sequence]]
+    return f"different contents of {changed[:5]}" if changed else ""
 
 
 def _disk_differences(host: Host, machine: Machine) -> Iterator[str]:
-    in_memory = {(name, sequence) for name, journal in machine.replica.journals.items() for sequence in journal.live}
+    in_memory = {(name, sequence) for name, journal in machine.replica.journals.items() for sequence in expand(journal.ranges())}
     if in_memory != host.disk.entries.keys():
         yield f"{host.name}'s disk has {len(host.disk.entries)} entries, its memory {len(in_memory)}"
     for name, journal in machine.replica.journals.items():
@@ -306,6 +313,8 @@ def i12_everything_is_bounded(world: World) -> None:
             "silent sessions": (sum(_is_silent(world, session.heard_at) for session in machine.edge.sessions.values()), 0),
             "peers": (len(machine.membership.peers), nodes - 1),
             "members": (sum(len(j.live) for j in machine.replica.journals.values() if j.scope == Scope.SHARED), nodes),
+            "tasks to be read from the disk": (len(machine.replica.reads), 0),
+            "bytes of tasks in memory": (machine.replica.pages.resident_bytes, 1000 * len(excuses)),
             "journals in the context": (len(machine.replica.journals), world.history.journals),
         }
         for what, (count, limit) in figures.items():

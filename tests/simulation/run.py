@@ -62,8 +62,10 @@ def plan(seed: int) -> Plan:
         max_deliveries=5 if poison else 1000,
         replicate_batch_bytes=1 << 12 if small else 1 << 20,
         link_window_bytes=1 << 16 if small else 16 << 20,
+        window_bytes=random.Random(seed * 7 + 5).choice((0, 4_000, 32 << 20, 32 << 20)),
     )
-    load = Load(poison=0.1 if poison else 0.0, big=0.03 if rng.random() < 0.1 else 0.0)
+    burst = 40 if settings.window_bytes < 1 << 20 else 0  # so that queues are longer than what a node holds in memory
+    load = Load(poison=0.1 if poison else 0.0, big=0.03 if rng.random() < 0.1 else 0.0, burst=burst)
     if gentle:
         faults = gentle_schedule(seed, nodes, 3, FAULTS_FROM_S, settings)
     else:
@@ -82,6 +84,8 @@ def simulate(seed: int | Plan, *, faults: list[Fault] | None = None) -> World:
     for client in world.clients:
         for _ in range(8):
             world.after(world.rng.uniform(1.0, until_s), client.publish, world.rng.randint(1, 4))
+        if given.load.burst:
+            world.after(world.rng.uniform(1.0, until_s), client.publish, given.load.burst)
     world.run_until(until_s + TAIL_S)
     heal(world)
     _calm_down(world)

@@ -33,11 +33,12 @@ RESET_S = 1.0
 
 @dataclass(frozen=True)
 class Load:
-    """What clients publish: the shares of tasks with a countdown, with a body of 1 MiB, and that kill their slot."""
+    """What clients publish: the shares of tasks with a countdown, with a body of 1 MiB, and that kill their slot; and how many at once."""
 
     delayed: float = 0.1
     big: float = 0.0
     poison: float = 0.0
+    burst: int = 0
 
 
 class World:

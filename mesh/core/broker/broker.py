@@ -11,10 +11,14 @@ from mesh.core.broker.bodies import LargeBodies, lost
 from mesh.core.broker.dead_letters import DeadLetters
 from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.overflow import Overflow
+from mesh.core.broker.paging import Paging
 from mesh.core.broker.queues import Queue, Record, again_with, rank
 from mesh.core.broker.results import Removed, Results
+from mesh.core.broker.takeover import Takeover
+from mesh.core.broker.watchers import Watchers
 from mesh.core.broker.workers import WorkerState, lost_for_good
 from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.paged import Header
 from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.replication import Replication
@@ -27,8 +31,6 @@ from mesh.wire.messages import Results as ResultsMessage
 Post = Callable[[str, PeerMessage, bool], None]
 """(node, message, after commit): hand a message to a node's edge, this one's included."""
 
-WATCHERS_MAX = 200_000
-"""Ids that nodes wait for beyond those of their own messages; the oldest go first."""
 EXHAUSTED = "mesh.errors.DeliveriesExhausted"
 DROPPED = "mesh.errors.TaskDropped"
 
@@ -66,16 +68,19 @@ class Broker:
         self.results = Results(self._settings, self._replica.settle)
         self._removed = Removed(replica)
         self.dead_letters = DeadLetters()
-        self.watchers: dict[str, set[str]] = {}
+        self.watchers = Watchers()
         self.admission = Admission(policies, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
         self.overflow = Overflow(policies, self._drop, tell)
+        self.paging = Paging(self, replica)
+        self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease)
         self.redelivered = 0
         self.finished = 0
-        self._order = 0
+        self.next_order = 0
+        """Place in the line of the next message that comes."""
         self._pushes: dict[str, list[Result]] = {}
         self._delayed = Delayed(membership)
         self._original_order: int | None = None
-        self._now = 0.0
+        self.now = 0.0
         self._reigns = 0
         replication.leases = self._leases
         replica.on_added.append(self._on_added)
@@ -85,51 +90,14 @@ class Broker:
 
     def begin(self, now: float) -> None:
         """Build queues and results from all live entries; what deputies knew to be running stays leased (DESIGN 5)."""
-        self.active, self._now = True, now
+        self.active, self.now = True, now
         self._bodies.begin()
-        entries = [(journal, sequence, entry) for journal in self._replica.journals.values() for sequence, entry in journal.live.items()]
-        for journal, sequence, entry in entries:
-            if isinstance(entry, Result | DeadLetter):
-                self._on_added(journal, sequence, entry)
-        # UUIDv7 ids sort by time of submission: the best order there is after a takeover (R29)
-        messages = [(journal, sequence, entry) for journal, sequence, entry in entries if isinstance(entry, Message)]
-        for journal, sequence, message in sorted(messages, key=lambda item: (item[2].id, item[1])):
-            if sequence in journal.live:
-                self._on_added(journal, sequence, message)
-        self._restore_leases()
-        self.dirty = True
-
-    def _restore_leases(self) -> None:
-        """What workers said that they hold; of those that have not spoken yet, what deputies knew."""
+        self.takeover.index()
         for worker in self.workers.values():
             if worker.synced:
                 self._judge_leases(worker, worker.reported)
-        for id in list(self._replication.soft_leases):
-            record = self.records.get(id)
-            if record is not None:
-                self._restore_lease(record)
-            elif id in self.results:
-                del self._replication.soft_leases[id]
-
-    def _restore_lease(self, record: Record) -> None:
-        """Somebody knew that this message is with a worker; unless that has said since that it isn't, it may be running."""
-        worker_id, node = self._replication.soft_leases.pop(record.message.id)
-        worker = self.workers.get(worker_id)
-        if record.state is RecordState.LEASED or (worker is not None and worker.synced and record.message.id not in worker.reported):
-            return
-        if worker is None:
-            worker = self.workers[worker_id] = WorkerState(worker_id, node)
-            worker.orphaned_at = self._now
-        self._lease(record, worker)
-
-    def on_reported_leases(self, leases: list[tuple[str, str, list[str]]]) -> None:
-        """What a member knows to be running from its time as coordinator or deputy; its messages may still be on their way."""
-        for worker, node, ids in leases:
-            for id in ids:
-                if id not in self.results:
-                    self._replication.soft_leases[id] = (worker, node)
-                    if id in self.records:
-                        self._restore_lease(self.records[id])
+        self.takeover.restore_leases()
+        self.dirty = True
 
     def end(self) -> None:
         """The reign is over: forget everything but the replica."""
@@ -137,7 +105,8 @@ class Broker:
         self._bodies.end()
         self._reigns += 1
         self._replication.soft_leases = self._leases()
-        self.queues, self.records, self.workers, self.watchers = {}, {}, {}, {}
+        self.queues, self.records, self.workers, self.watchers = {}, {}, {}, Watchers()
+        self.paging.reset()
         self.results = Results(self._settings, self._replica.settle)
         self.dead_letters = DeadLetters()
         self._delayed.clear()
@@ -158,8 +127,9 @@ class Broker:
             self.results.add(entry, journal, sequence)
             self._replication.soft_leases.pop(entry.id, None)
             record = self.records.get(entry.id)
-            if record is not None:  # done anywhere is done everywhere (R16)
-                self._replica.settle(record.journal, record.sequence)
+            place = (record.journal, record.sequence) if record is not None else self.paging.find(entry.id)
+            if place is not None:  # done anywhere is done everywhere (R16)
+                self._replica.settle(*place)
             if entry.id in self.watchers:
                 self._push_result(self._me.id, entry)
         elif isinstance(entry, DeadLetter):
@@ -171,14 +141,16 @@ class Broker:
         if known is not None and rank(message, journal, sequence) > rank(known.message, known.journal, known.sequence):
             self._supersede(known, journal, sequence, message)
             return
-        if known is not None or id in self.results:
+        paged = self.paging.find(id)
+        if paged is not None and rank(message, journal, sequence) > (0, paged[0].name, paged[1]):
+            self._replica.settle(*paged)
+            paged = None
+        if known is not None or paged is not None or id in self.results:
             self._drop_duplicate(journal, sequence, id)
             return
-        self._order += 1
-        record = self.records[id] = Record(message, journal, sequence, self._order)
-        queue = self.queues.get(message.queue)
-        if queue is None:
-            queue = self.queues[message.queue] = Queue(message.queue)
+        record = self.records[id] = Record(message, journal, sequence, self.next_order)
+        self.next_order += 1
+        queue = self.queue(message.queue)
         here = self._bodies.is_here(message)
         if not here or self._delayed.eta_ms(message, journal) > self.wall_ms:
             record.state = RecordState.DELAYED
@@ -190,16 +162,31 @@ class Broker:
         else:
             queue.push(record)
         if id in self._replication.soft_leases:
-            self._restore_lease(record)
+            self.takeover.restore_lease(id)
         self.overflow.grown.add(queue.name)
         self.dirty = True
+
+    def is_live(self, id: str) -> bool:
+        """Whether this message is to be handed out, or was."""
+        return id in self.records or self.paging.find(id) is not None
+
+    def record(self, id: str) -> Record | None:
+        """The record of a live message that is about to be leased or settled, if need be one without its body."""
+        return self.records.get(id) or self.paging.take_out(id)
+
+    def queue(self, name: str) -> Queue:
+        """The queue of that name, which begins with its first message."""
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = Queue(name, self._replica.pages.lane_number)
+        return queue
 
     def _supersede(self, known: Record, journal: Journal, sequence: int, message: Message) -> None:
         """Of two entries for one id the higher stands, on every side of a split: so a merge can never settle both."""
         worker = self.workers.get(known.worker) if known.state is RecordState.LEASED and known.held is None else None
         self._remove(known)
         self._replica.settle(known.journal, known.sequence)
-        self._wait_for(message.id, known.journal.owner)
+        self.watchers.add(message.id, known.journal.owner)
         self._original_order = known.order
         self._enqueue(journal, sequence, message)
         self._original_order = None
@@ -213,7 +200,7 @@ class Broker:
         if result is not None:
             self._post(journal.owner, ResultsMessage([result]), True)
         else:
-            self._wait_for(id, journal.owner)
+            self.watchers.add(id, journal.owner)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if not self.active:
@@ -226,21 +213,14 @@ class Broker:
             record = self.records.get(entry.id)
             if record is not None and record.journal is journal and record.sequence == sequence:
                 self._remove(record)
-                self._wait_for(entry.id, journal.owner)  # settled elsewhere: its result is on the way
+                self.watchers.add(entry.id, journal.owner)  # settled elsewhere: its result is on the way
+            elif type(entry) is Header:
+                self.watchers.add(entry.id, journal.owner)
 
     def _remove(self, record: Record) -> None:
         del self.records[record.message.id]
         self._leave_state(record)
         record.move(RecordEvent.ENDED)
-
-    def _wait_for(self, id: str, node: str) -> None:
-        """Clients of that node want the result of this id when it comes."""
-        waiting = self.watchers.get(id)
-        if waiting is None:
-            if len(self.watchers) >= WATCHERS_MAX:
-                del self.watchers[next(iter(self.watchers))]
-            waiting = self.watchers[id] = set()
-        waiting.add(node)
 
     def _leave_state(self, record: Record) -> None:
         """Take a record out of the counts of its state; its place in a lane or heap is skipped when it comes up."""
@@ -272,10 +252,12 @@ class Broker:
         if worker is not None:
             worker.leases.pop(record.message.id, None)
         queue.leased -= 1
+        self.dirty = True
+        if self.paging.put_back(record):
+            return
         record.move(RecordEvent.GIVEN_BACK)
         record.worker = ""
         queue.push_back(record)
-        self.dirty = True
 
     def _lose(self, record: Record, how: str) -> None:
         """The worker died with it: count the attempt durably by writing the message anew, or give up (R24)."""
@@ -283,6 +265,9 @@ class Broker:
             self._give_back(record)
             return
         message = record.message
+        if type(message) is Header:  # leased a moment ago, at the start of this reign: without its body it can't be written anew
+            self._give_back(record)
+            return
         worker = self.workers.get(record.worker)
         self.redelivered += 1
         node = self._membership.name_of(worker.node) if worker is not None else ""
@@ -301,7 +286,7 @@ class Broker:
         self._replica.write(again)
         self._original_order = None
         if record.journal.owner != self._me.id:  # the new entry is ours: remember whose clients wait
-            self._wait_for(message.id, record.journal.owner)
+            self.watchers.add(message.id, record.journal.owner)
 
     def revive(self, letter: DeadLetter) -> None:
         """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""
@@ -333,7 +318,7 @@ class Broker:
         self._replica.write(result)
 
     def _push_result(self, owner: str, result: Result) -> None:
-        waiting = self.watchers.pop(result.id, None)
+        waiting = self.watchers.pop(result.id)
         self._pushes.setdefault(owner, []).append(result)
         if waiting is not None:
             for node in sorted(waiting):
@@ -353,7 +338,7 @@ class Broker:
             if self.active and (not worker.synced or offer.generation > worker.generation):
                 self._judge_leases(worker, worker.reported)
             for id in offer.active:
-                if id not in self.records and id not in self.results:
+                if not self.is_live(id) and id not in self.results:
                     self._replication.soft_leases[id] = (worker.id, node)  # its message may still be on its way
             worker.synced = True
             worker.generation = offer.generation
@@ -364,7 +349,7 @@ class Broker:
             if id not in active:
                 self._give_back(record)
         for id in sorted(active):
-            held = self.records.get(id)
+            held = self.record(id)
             if held is not None and held.held is not None:  # its delivery has not left, so who has it already keeps it
                 self._give_back(held)
             if held is not None and held.state is not RecordState.LEASED:
@@ -380,7 +365,7 @@ class Broker:
             worker.capacity = message.capacity
         message = self._bodies.whole_ones(node, message)
         for outcome in message.outcomes:
-            record = self.records.get(outcome.id)
+            record = self.record(outcome.id) if outcome.kind == OutcomeKind.DONE else self.records.get(outcome.id)
             self._replication.soft_leases.pop(outcome.id, None)
             if worker is not None:
                 worker.reported.discard(outcome.id)  # it holds it no longer, whatever others may still report
@@ -432,14 +417,14 @@ class Broker:
             record = self.records.get(id)
             if result is not None:
                 results.append(result)
-            elif record is not None:
-                self._wait_for(id, node)
-                states.append((id, Status.STARTED if record.state is RecordState.LEASED else Status.PENDING))
-            elif id in self._removed:
+            elif record is None and id in self._removed and not self.is_live(id):
                 results.append(self._removed.result(id))
             else:
-                self._wait_for(id, node)  # a merge may still bring it
-                states.append((id, Status.UNKNOWN))
+                self.watchers.add(id, node)  # also of an unknown task: a merge may still bring it
+                if record is not None and record.state is RecordState.LEASED:
+                    states.append((id, Status.STARTED))
+                else:
+                    states.append((id, Status.PENDING if self.is_live(id) else Status.UNKNOWN))
         self._post(node, ResultsMessage(results, states), True)
 
     def hold_back(self, node: str) -> None:
@@ -468,7 +453,8 @@ class Broker:
         return bool(self._delayed)
 
     def flush(self) -> None:
-        """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them."""
+        """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them; read what is needed next."""
+        self.paging.refill()
         self._bodies.flush()
         if self._pushes:
             pushes, self._pushes = self._pushes, {}
@@ -486,7 +472,7 @@ class Broker:
 
     def tick(self, now: float) -> None:
         """What is due becomes ready; leases of workers that did not come back are void; old results go."""
-        self._now = now
+        self.now = now
         self._tick_bodies()
         for record in self._delayed.take_due(self.wall_ms):
             queue = self.queues[record.message.queue]

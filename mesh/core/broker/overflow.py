@@ -45,7 +45,11 @@ class Overflow:
         if queue.name not in self.dropped:
             self._tell(f"{why}: its oldest tasks {'become dead letters' if letters else 'are dropped'}, and fail with TaskDropped")
         while queue.ready and _excess(queue, limits):
-            self._drop(queue.take(queue.lanes, 1)[0], why, letters)
+            oldest = queue.take(queue.lanes, 1)
+            if not oldest:
+                self.grown.add(queue.name)  # it is being read from the disk
+                return
+            self._drop(oldest[0], why, letters)
         while queue.delayed and _excess(queue, limits):
             self._drop(self._oldest_delayed(queue.name, records), why, letters)
 

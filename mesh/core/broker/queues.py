@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from msgspec.structs import replace
 
+from mesh.core.broker.lanes import Lane, oldest
 from mesh.core.cluster.replica import Journal
 from mesh.core.states import RECORD_TRANSITIONS, RecordEvent, RecordState
 from mesh.errors import LocalProtocolError
@@ -61,14 +61,17 @@ def again_with(message: Message, history: tuple[Attempt, ...], eta_ms: int = 0) 
 
 
 class Queue:
-    """Ready messages of one queue in lanes, one for each task name, as not every worker can run every task."""
+    """Waiting messages of one queue in lanes, one for each task name, as not every worker can run every task."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, lane_number: Callable[[str, str], int]) -> None:
         self.name = name
-        self.lanes: dict[str, deque[Record]] = {}
+        self.lanes: dict[str, Lane] = {}
+        self.hungry: dict[str, None] = {}
+        """Names of lanes of which more should be read from the disk."""
         self.ready = 0
         self.delayed = 0
         self.leased = 0
+        self._lane_number = lane_number
         self.bytes = 0
         """Of the bodies of what waits, ready or delayed."""
 
@@ -77,20 +80,24 @@ class Queue:
         """How many messages wait, ready or delayed."""
         return self.ready + self.delayed
 
+    def lane(self, task: str) -> Lane:
+        """The lane of a task name."""
+        lane = self.lanes.get(task)
+        if lane is None:
+            lane = self.lanes[task] = Lane(self._lane_number(self.name, task))
+        return lane
+
     def push(self, record: Record) -> None:
         """Append a READY record."""
-        lane = self.lanes.get(record.message.task)
-        if lane is None:
-            lane = self.lanes[record.message.task] = deque()
-        lane.append(record)
+        self.lane(record.message.task).records.append(record)
         self.ready += 1
         self.bytes += record.size
 
     def push_back(self, record: Record) -> None:
         """Return a READY record to its lane, to where it came from: before the first that is younger."""
-        lane = self.lanes.setdefault(record.message.task, deque())
-        place = next((index for index, other in enumerate(lane) if other.order > record.order), len(lane))
-        lane.insert(place, record)
+        records = self.lane(record.message.task).records
+        place = next((index for index, other in enumerate(records) if other.order > record.order), len(records))
+        records.insert(place, record)
         self.ready += 1
         self.bytes += record.size
 
@@ -111,27 +118,34 @@ class Queue:
         self.bytes -= record.size
 
     def take(self, tasks: Collection[str], limit: int) -> list[Record]:
-        """Up to ``limit`` READY records that a worker with these tasks can run, oldest first; they are LEASED then."""
+        """Up to ``limit`` READY records that a worker with these tasks can run, oldest first; they are LEASED then.
+
+        A lane whose next messages are not in memory is left out, and is in ``hungry``.
+        """
         taken: list[Record] = []
-        lanes = [lane for name, lane in self.lanes.items() if name in tasks and lane]
+        mine = {name: lane for name, lane in self.lanes.items() if name in tasks}
+        lanes = [lane for lane in mine.values() if lane.available]
         while lanes and len(taken) < limit:
-            lane = lanes[0] if len(lanes) == 1 else min(lanes, key=lambda lane: lane[0].order)
-            record = lane.popleft()
+            lane = lanes[0] if len(lanes) == 1 else oldest(lanes)
+            record = lane.records.popleft()
             if record.state is RecordState.READY:  # others stay in their lane until they come up
                 record.move(RecordEvent.DELIVERED)
                 taken.append(record)
                 self.bytes -= record.size
-            if not lane:
+            if not lane.available:
                 lanes.remove(lane)
         self.ready -= len(taken)
         self.leased += len(taken)
+        self.hungry.update((name, None) for name, lane in mine.items() if lane.needs_refill)
         if not self.ready:
-            self.lanes = {name: lane for name, lane in self.lanes.items() if lane}
+            self.lanes = {name: lane for name, lane in self.lanes.items() if not lane.empty}
         return taken
 
     def tasks_waiting(self) -> list[str]:
         """Names of tasks with a READY record."""
-        return [name for name, lane in self.lanes.items() if any(record.state is RecordState.READY for record in lane)]
+        return [
+            name for name, lane in self.lanes.items() if lane.paged or any(record.state is RecordState.READY for record in lane.records)
+        ]
 
     @property
     def unsettled(self) -> int:

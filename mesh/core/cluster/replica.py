@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import merge
 from itertools import pairwise
 
+from mesh.core.cluster.paged import Paged
+from mesh.core.cluster.pages import Pages
+from mesh.core.cluster.ranges import expand, intersection, subtract, to_ranges, union
 from mesh.core.cluster.reads import Reads
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
@@ -22,14 +26,16 @@ from mesh.wire.messages import Append, DotSet, HeadState
 SEQUENCE_LIMIT = 1 << 40
 """Sequences stay below: a disk packs journal and sequence into one 64-bit key."""
 
+CHUNK_BYTES = 128 << 10
+"""About the size of a chunk of a body whose bytes are on the disk only."""
 _NOTHING: Mapping[int, Entry] = {}
 Listener = Callable[["Journal", int, Entry], None]
 
 
 class Journal:
-    """What this node knows of one journal: how far it has come, and its live entries by sequence."""
+    """What this node knows of one journal: how far it has come, and its live entries."""
 
-    __slots__ = ("digest", "live", "name", "owner", "scope", "upto")
+    __slots__ = ("digest", "live", "name", "owner", "paged", "scope", "upto")
 
     def __init__(self, name: bytes, owner: str, scope: int, upto: int = 0, digest: int = 0) -> None:
         self.name = name
@@ -38,6 +44,40 @@ class Journal:
         self.upto = upto
         self.digest = digest
         self.live: dict[int, Entry] = {}
+        """By sequence, as far as they are in memory."""
+        self.paged = Paged()
+        """The others: messages that are on the disk only."""
+
+    @property
+    def count(self) -> int:
+        """How many live entries there are."""
+        return len(self.live) + len(self.paged)
+
+    def ranges(self) -> list[int]:
+        """The sequences of all live entries as ranges."""
+        ranges = to_ranges(sorted(self.live))
+        return union(ranges, self.paged.ranges()) if self.paged else ranges
+
+    def within(self, ranges: list[int]) -> list[int]:
+        """The sequences of live entries within the ranges, without walking a range that is longer than the journal."""
+        found: list[int] = []
+        live, paged = self.live, self.paged
+        for first, last in zip(ranges[::2], ranges[1::2], strict=True):
+            if last - first < len(live):
+                found += [sequence for sequence in range(first, last + 1) if sequence in live]
+            else:
+                found += [sequence for sequence in live if first <= sequence <= last]
+            if paged:
+                found += paged.sequences(first, last)
+        return found
+
+    def after(self, base: int) -> Iterable[int]:
+        """Ascending sequences after ``base``, among them those of all live entries."""
+        live, upto = self.live, self.upto
+        if upto - base <= 2 * self.count:
+            return range(base + 1, upto + 1)
+        resident = sorted(sequence for sequence in live if sequence > base)
+        return merge(resident, self.paged.sequences(base + 1, upto)) if self.paged else resident
 
     def head(self) -> HeadState:
         """The journal's line of the context."""
@@ -45,15 +85,16 @@ class Journal:
 
     def live_dots(self) -> DotSet:
         """The live sequences as ranges."""
-        return DotSet(self.name, to_ranges(sorted(self.live)))
+        return DotSet(self.name, self.ranges())
 
 
 class Replica:
     """All journals that this node holds. Changes go to the turn's transaction and to the listeners."""
 
-    def __init__(self, turn: Turn, owner: str, bulk_journal: bytes, shared_journal: bytes) -> None:
+    def __init__(self, turn: Turn, owner: str, bulk_journal: bytes, shared_journal: bytes, window_bytes: int = 32 << 20) -> None:
         self._turn = turn
         self.reads = Reads(turn)
+        self.pages = Pages(window_bytes)
         self.journals: dict[bytes, Journal] = {}
         self._own = {
             Scope.BULK: Journal(bulk_journal, owner, Scope.BULK),
@@ -73,7 +114,12 @@ class Replica:
         for name, sequence, blob in restored.entries:
             entry = decode_entry(blob)
             share_names(entry)
-            self.journals[name].live[sequence] = entry.cold() if type(entry) is Chunk else entry
+            journal = self.journals[name]
+            if type(entry) is Message and journal.scope == Scope.BULK:
+                if self.pages.is_full and self.pages.add(journal, sequence, entry):
+                    continue
+                self.pages.came(journal, sequence, entry, 0)
+            journal.live[sequence] = entry.cold() if type(entry) is Chunk else entry
 
     # -- changes --------------------
 
@@ -84,6 +130,8 @@ class Replica:
         blob = encode(entry)
         journal.digest = zlib.crc32(blob, journal.digest)
         journal.live[sequence] = entry
+        if type(entry) is Message:
+            self.pages.came(journal, sequence, entry, self._turn.mark)
         self._turn.write(journal.name, sequence, blob)
         self._turn.move_head(journal.head())
         for listener in self.on_added:
@@ -94,13 +142,15 @@ class Replica:
         """Write bulk entries; returns the journal and the last sequence."""
         journal = self._own[Scope.BULK]
         sequence, digest, name, live = journal.upto, journal.digest, journal.name, journal.live
-        turn_write, crc32, listeners = self._turn.write, zlib.crc32, self.on_added
+        turn_write, crc32, listeners, came, mark = self._turn.write, zlib.crc32, self.on_added, self.pages.came, self._turn.mark
         for entry in entries:
             sequence = journal.upto = sequence + 1
             share_names(entry)
             blob = encode(entry)
             digest = crc32(blob, digest)
             live[sequence] = entry
+            if type(entry) is Message:
+                came(journal, sequence, entry, mark)
             turn_write(name, sequence, blob)
             for listener in listeners:
                 listener(journal, sequence, entry)
@@ -111,8 +161,12 @@ class Replica:
     def settle(self, journal: Journal, sequence: int) -> bool:
         """Remove an entry for good; False when it was not live."""
         entry = journal.live.pop(sequence, None)
-        if entry is None:
-            return False
+        if type(entry) is Message:
+            self.pages.left(entry)
+        elif entry is None:
+            entry = self.pages.settle(journal, sequence) if journal.paged else None
+            if entry is None:
+                return False
         self._turn.settle(journal.name, sequence)
         for listener in self.on_settled:
             listener(journal, sequence, entry)
@@ -150,6 +204,8 @@ class Replica:
             if sequence > known:
                 share_names(entry)
                 journal.live[sequence] = entry
+                if type(entry) is Message:
+                    self.pages.came(journal, sequence, entry, self._turn.mark)
                 self._turn.write(journal.name, sequence, encode(entry))
                 for listener in self.on_added:
                     listener(journal, sequence, entry)
@@ -157,16 +213,17 @@ class Replica:
 
     def _merge_overlap(self, journal: Journal, append: Append, sequences: Sequence[int]) -> list[int]:
         end = min(journal.upto, append.upto)
-        theirs = {sequence for sequence in sequences if sequence <= end}
-        for sequence in [s for s in journal.live if append.base < s <= end and s not in theirs]:
+        theirs = to_ranges(sequence for sequence in sequences if sequence <= end)
+        mine = intersection(journal.ranges(), [append.base + 1, end])
+        for sequence in list(expand(subtract(mine, theirs))):
             self.settle(journal, sequence)
-        return sorted(sequence for sequence in theirs if sequence not in journal.live)
+        return list(expand(subtract(theirs, mine)))
 
     def settle_dots(self, dots: DotSet) -> None:
         """Settle all live entries among the dots."""
         journal = self.journals.get(dots.journal)
         if journal is not None:
-            for sequence in from_ranges(dots.ranges, journal.live):
+            for sequence in journal.within(dots.ranges):
                 self.settle(journal, sequence)
 
     def drop_foreign(self) -> None:
@@ -175,6 +232,7 @@ class Replica:
         for journal in list(self.journals.values()):
             if journal.scope == Scope.BULK and journal.owner != own:
                 del self.journals[journal.name]
+                self.pages.drop(journal)
                 self._turn.drop(journal.name)
 
     # -- reconciliation --------------------
@@ -193,10 +251,10 @@ class Replica:
             return [], []
         if self._notice_fork(journal, head.upto, head.digest):
             return [], []
-        their_live = set(expand(theirs.ranges, limit=journal.upto)) if theirs is not None else set()
-        settled_there = [sequence for sequence in journal.live if sequence <= head.upto and sequence not in their_live]
-        settled_here = [sequence for sequence in sorted(their_live) if sequence not in journal.live]
-        return settled_there, settled_here
+        mine, their_live = journal.ranges(), theirs.ranges if theirs is not None else []
+        settled_there = expand(subtract(intersection(mine, [1, head.upto]), their_live))
+        settled_here = expand(subtract(intersection(their_live, [1, journal.upto]), mine))
+        return list(settled_there), list(settled_here)
 
     def cut(self, journal: Journal, base: int, budget_bytes: int, fetched: Mapping[int, Entry] = _NOTHING) -> tuple[Append, int]:
         """Live entries after ``base``, at most about ``budget_bytes`` of them; returns the append and its estimated size.
@@ -206,12 +264,12 @@ class Replica:
         sequences: list[int] = []
         entries: list[Entry] = []
         size, upto = 0, journal.upto
-        live = journal.live
-        for sequence in _after(journal, base):
+        live, paged = journal.live, journal.paged
+        for sequence in journal.after(base):
             entry = live.get(sequence)
-            if entry is None:
+            if entry is None and (not paged or sequence not in paged):
                 continue
-            if is_cold(entry):
+            if entry is None or is_cold(entry):
                 entry = fetched.get(sequence)
             if entry is None or size >= budget_bytes:
                 upto = sequence - 1
@@ -224,15 +282,23 @@ class Replica:
         append = Append(journal.name, journal.owner, journal.scope, base, upto, digest, entries, [] if contiguous else sequences)
         return append, size + 60
 
-    def next_cold(self, journal: Journal, base: int, most: int) -> list[int]:
-        """The first sequences after ``base`` whose bytes are on the disk only."""
+    def next_cold(self, journal: Journal, base: int, budget_bytes: int) -> list[int]:
+        """The first sequences after ``base`` whose bytes are on the disk only, at most about ``budget_bytes`` of them."""
         found: list[int] = []
-        for sequence in _after(journal, base):
+        for sequence in journal.after(base):
             entry = journal.live.get(sequence)
-            if entry is not None and is_cold(entry):
-                found.append(sequence)
-                if len(found) == most:
-                    break
+            if entry is None:
+                place = journal.paged.get(sequence) if journal.paged else None
+                if place is None:
+                    continue
+                budget_bytes -= 120 + place.size
+            elif is_cold(entry):
+                budget_bytes -= CHUNK_BYTES
+            else:
+                continue
+            found.append(sequence)
+            if budget_bytes <= 0:
+                break
         return found
 
     def _notice_fork(self, journal: Journal, upto: int, digest: int) -> bool:
@@ -247,41 +313,7 @@ def is_cold(entry: Entry) -> bool:
     return type(entry) is Chunk and not entry.data
 
 
-def _after(journal: Journal, base: int) -> Iterable[int]:
-    """Ascending sequences after ``base`` among which are all live ones."""
-    live, upto = journal.live, journal.upto
-    return range(base + 1, upto + 1) if upto - base <= 2 * len(live) else sorted(s for s in live if s > base)
-
-
 def share_names(entry: Entry) -> None:
     """Let the messages of a queue share the strings that name queue and task: decoding makes new ones for each."""
     if isinstance(entry, Message):
         entry.queue, entry.task = sys.intern(entry.queue), sys.intern(entry.task)
-
-
-def to_ranges(ascending: Iterable[int]) -> list[int]:
-    """[1, 2, 3, 7] as [1, 3, 7, 7]."""
-    ranges: list[int] = []
-    for number in ascending:
-        if ranges and ranges[-1] == number - 1:
-            ranges[-1] = number
-        else:
-            ranges += (number, number)
-    return ranges
-
-
-def expand(ranges: list[int], limit: int) -> Iterator[int]:
-    """The numbers of the ranges that are at most ``limit``."""
-    for first, last in zip(ranges[::2], ranges[1::2], strict=True):
-        yield from range(first, min(last, limit) + 1)
-
-
-def from_ranges(ranges: list[int], live: dict[int, Entry]) -> list[int]:
-    """The keys of ``live`` within the ranges, without walking a range that is longer than the table."""
-    found: list[int] = []
-    for first, last in zip(ranges[::2], ranges[1::2], strict=True):
-        if last - first < len(live):
-            found += [sequence for sequence in range(first, last + 1) if sequence in live]
-        else:
-            found += [sequence for sequence in live if first <= sequence <= last]
-    return found

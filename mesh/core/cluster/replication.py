@@ -105,7 +105,7 @@ class Replication:
         journals = list(self._replica.journals.values())
         self._reports += 1
         self._awaited_welcome = self._reports
-        heads, live = [journal.head() for journal in journals], [journal.live_dots() for journal in journals if journal.live]
+        heads, live = [journal.head() for journal in journals], [journal.live_dots() for journal in journals if journal.count]
         report = Report(term, heads, live, workers, self._reports, also, by_worker(self.soft_leases))
         # At once: offers of workers that follow it must not overtake it
         self._turn.to_peer(coordinator, report)
@@ -435,7 +435,7 @@ class Replication:
         count = 0
         for journal in self._replica.journals.values():
             if journal.scope == Scope.BULK and (journal.owner == self._me.id or not self._membership.is_reachable(journal.owner)):
-                count += len(journal.live)
+                count += journal.count
         return count
 
     def reign_to(self, peer: str, reign: Reign) -> None:

@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from mesh.core.cluster.replica import Journal, Replica, to_ranges
+from mesh.core.cluster.ranges import to_ranges
+from mesh.core.cluster.replica import Journal, Replica
 from mesh.wire.entries import Entry, Scope
 from mesh.wire.messages import Append, DotSet, Replicate
 
-FETCH_AHEAD = 8
-"""Entries of a journal that are read from the disk at once for a peer that lacks them."""
 LAG_S = 1.0
 """A follower that leaves a batch unacknowledged for longer does not hold up confirms (R15)."""
 
@@ -116,16 +115,16 @@ class Stream:
             if size >= batch_bytes:
                 break
             journal = replica.journals.get(name)
-            if journal is None or name in replica.forks or not self.wants(journal):
+            base = self.cursors.get(name, 0)
+            if journal is None or name in replica.forks or not self.wants(journal) or journal.upto <= base:
                 del self.behind[name]
                 continue
             if name in self._fetching:
                 continue
-            base = self.cursors.get(name, 0)
             fetched = self._fetched.pop(name, {})
             append, append_bytes = replica.cut(journal, base, batch_bytes - size, fetched)
             if append.upto == base:
-                self._fetch(replica, journal, base)
+                self._fetch(replica, journal, base, batch_bytes)
                 continue
             left = {sequence: entry for sequence, entry in fetched.items() if sequence > append.upto}
             if left:
@@ -137,9 +136,9 @@ class Stream:
                 del self.behind[name]
         return appends, size
 
-    def _fetch(self, replica: Replica, journal: Journal, base: int) -> None:
-        """The next entry is on the disk only: have it and some after it read."""
-        sequences = replica.next_cold(journal, base, FETCH_AHEAD)
+    def _fetch(self, replica: Replica, journal: Journal, base: int, batch_bytes: int) -> None:
+        """The next entry is on the disk only: have as many read as go into one batch."""
+        sequences = replica.next_cold(journal, base, batch_bytes)
         fetched = self._fetched.setdefault(journal.name, {})
         self._fetching[journal.name] = len(sequences)
 

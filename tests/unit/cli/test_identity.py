@@ -70,7 +70,7 @@ def test_reset_makes_a_new_key_and_keeps_the_entries(
     assert new["id"] in said
     assert old["id"] in said
     store = SqliteStore(Home().state_path)
-    assert store.load().entries == [(b"j" * 16, 1, b"kept")]
+    assert list(store.load().entries) == [(b"j" * 16, 1, b"kept")]
     store.close()
     monkeypatch.setenv("MESH_HOME", str(home.root))
     assert shown(capsys) == old  # the original is untouched

@@ -29,6 +29,8 @@ plans = st.builds(
     st.integers(1, 3),
     st.integers(0, 3),
 )
+windows = st.sampled_from([0, 3_000, 32 << 20])
+"""Of messages in memory: nothing that waits, a few, all."""
 tasks = st.lists(st.tuples(st.sampled_from("qr"), st.sampled_from("xyz")), max_size=12)
 ends = st.lists(st.tuples(st.integers(0, 99), st.sampled_from(["finish", "give_back", "finish", "detach"])), max_size=12)
 
@@ -36,8 +38,8 @@ ends = st.lists(st.tuples(st.integers(0, 99), st.sampled_from(["finish", "give_b
 class Floor:
     """One node, workers with different offers, and what was submitted."""
 
-    def __init__(self, offers: list[Plan]) -> None:
-        self.cluster = Cluster("a")
+    def __init__(self, offers: list[Plan], window_bytes: int) -> None:
+        self.cluster = Cluster("a", window_bytes=window_bytes)
         self.client = self.cluster.client("a")
         self.workers = [
             self.cluster.worker("a", queues=sorted(p.queues), tasks=sorted(p.tasks), slots=p.slots, capacity=p.slots + p.margin)
@@ -80,11 +82,11 @@ class Floor:
 
 
 @settings(max_examples=50)
-@given(st.lists(plans, min_size=1, max_size=4), tasks, ends, tasks)
+@given(st.lists(plans, min_size=1, max_size=4), tasks, ends, tasks, windows)
 def test_no_capable_slot_is_idle_nobody_is_overloaded_and_each_message_is_with_one(
-    offers: list[Plan], before: list[tuple[str, str]], steps: list[tuple[int, str]], after: list[tuple[str, str]]
+    offers: list[Plan], before: list[tuple[str, str]], steps: list[tuple[int, str]], after: list[tuple[str, str]], window_bytes: int
 ) -> None:
-    floor = Floor(offers)
+    floor = Floor(offers, window_bytes)
     floor.submit(before)
     floor.check()
     for number, how in steps:
@@ -96,9 +98,9 @@ def test_no_capable_slot_is_idle_nobody_is_overloaded_and_each_message_is_with_o
 
 
 @settings(max_examples=50)
-@given(st.lists(plans, min_size=1, max_size=3), tasks)
-def test_every_message_that_somebody_can_run_runs_once(offers: list[Plan], items: list[tuple[str, str]]) -> None:
-    floor = Floor(offers)
+@given(st.lists(plans, min_size=1, max_size=3), tasks, windows)
+def test_every_message_that_somebody_can_run_runs_once(offers: list[Plan], items: list[tuple[str, str]], window_bytes: int) -> None:
+    floor = Floor(offers, window_bytes)
     floor.submit(items)
     for _ in range(len(items) + 1):
         for worker in floor.workers:

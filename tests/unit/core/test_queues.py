@@ -23,7 +23,7 @@ def orders(records: list[Record]) -> list[int]:
 
 @given(st.lists(st.sampled_from("abc"), max_size=20), st.lists(st.tuples(st.sets(st.sampled_from("abc")), st.integers(0, 6)), max_size=10))
 def test_a_worker_is_given_the_oldest_of_what_it_can_run(tasks: list[str], takes: list[tuple[set[str], int]]) -> None:
-    queue = Queue("q")
+    queue = Queue("q", lambda queue, task: 0)
     waiting = dict(enumerate(tasks))
     for order, task in waiting.items():
         queue.push(record(order, task))
@@ -40,7 +40,7 @@ def test_a_worker_is_given_the_oldest_of_what_it_can_run(tasks: list[str], takes
 
 @given(st.permutations(range(6)))
 def test_what_is_given_back_stands_again_where_it_was(returned: list[int]) -> None:
-    queue = Queue("q")
+    queue = Queue("q", lambda queue, task: 0)
     for order in range(8):
         queue.push(record(order))
     taken = {item.order: item for item in queue.take("a", 6)}
@@ -52,7 +52,7 @@ def test_what_is_given_back_stands_again_where_it_was(returned: list[int]) -> No
 
 
 def test_a_record_that_ended_while_it_waited_is_skipped() -> None:
-    queue = Queue("q")
+    queue = Queue("q", lambda queue, task: 0)
     records = [record(order) for order in range(3)]
     for item in records:
         queue.push(item)
@@ -63,7 +63,7 @@ def test_a_record_that_ended_while_it_waited_is_skipped() -> None:
 
 
 def test_a_queue_is_empty_only_without_any_record() -> None:
-    queue = Queue("q")
+    queue = Queue("q", lambda queue, task: 0)
     assert queue.empty
     queue.push(record(1))
     assert not queue.empty

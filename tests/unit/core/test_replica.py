@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.core.cluster.replica import SEQUENCE_LIMIT, Journal, Replica, expand, from_ranges, to_ranges
+from mesh.core.cluster.ranges import expand, intersection, subtract, to_ranges, union
+from mesh.core.cluster.replica import SEQUENCE_LIMIT, Journal, Replica
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
@@ -50,7 +51,7 @@ class Holder:
             self.turn.committed(batch.number)
 
     def cut(self, base: int = 0, budget_bytes: int = 1 << 30) -> Append:
-        return self.replica.cut(self.own, base, budget_bytes)[0]
+        return self.replica.cut(self.own, base, budget_bytes, {})[0]
 
     def state(self) -> dict[bytes, tuple[int, list[int]]]:
         return {name: (journal.upto, sorted(journal.live)) for name, journal in self.replica.journals.items() if journal.upto}
@@ -307,24 +308,32 @@ numbers = st.sets(st.integers(1, 200))
 @given(numbers)
 def test_ranges_are_the_numbers(chosen: set[int]) -> None:
     ranges = to_ranges(sorted(chosen))
-    assert list(expand(ranges, 1000)) == sorted(chosen)
+    assert list(expand(ranges)) == sorted(chosen)
     assert len(ranges) % 2 == 0
     assert ranges == sorted(ranges)
 
 
-@given(numbers, st.integers(0, 200))
-def test_expanding_ends_at_the_limit(chosen: set[int], limit: int) -> None:
-    assert list(expand(to_ranges(sorted(chosen)), limit)) == [number for number in sorted(chosen) if number <= limit]
+@given(numbers, numbers)
+def test_ranges_are_sets(a: set[int], b: set[int]) -> None:
+    one, other = to_ranges(sorted(a)), to_ranges(sorted(b))
+    assert union(one, other) == to_ranges(sorted(a | b))
+    assert intersection(one, other) == to_ranges(sorted(a & b))
+    assert subtract(one, other) == to_ranges(sorted(a - b))
 
 
 @given(numbers, numbers)
 def test_keys_within_ranges(chosen: set[int], keys: set[int]) -> None:
-    live = {key: message("t") for key in keys}
-    assert sorted(from_ranges(to_ranges(sorted(chosen)), live)) == sorted(chosen & keys)
+    assert sorted(journal_of(keys).within(to_ranges(sorted(chosen)))) == sorted(chosen & keys)
 
 
 def test_a_range_is_not_walked_when_it_is_longer_than_what_is_live() -> None:
     began = time.perf_counter()
-    assert from_ranges([1, 1 << 39], {7: message("t")}) == [7]
-    assert list(expand([1, 1 << 39], 3)) == [1, 2, 3]
+    assert journal_of({7}).within([1, 1 << 39]) == [7]
+    assert subtract([1, 1 << 39], [3, 1 << 39]) == [1, 2]
     assert time.perf_counter() - began < 1
+
+
+def journal_of(keys: set[int]) -> Journal:
+    journal = Journal(OWN, "w", Scope.BULK)
+    journal.live = {key: message("t") for key in keys}
+    return journal

@@ -99,7 +99,9 @@ def put(folder: Path, files: dict[str, bytes], **changed: bytes) -> Path:
 def opened(path: Path) -> Restored:
     store = HealingStore(path, clock=lambda: NOW_S)
     try:
-        return store.load()
+        restored = store.load()
+        restored.entries = list(restored.entries)
+        return restored
     finally:
         store.close()
 
@@ -119,7 +121,7 @@ def judge(restored: Restored, written: Written, *, stale: bool = False) -> str:
     if restored.salvage is None:
         assert entries(restored) == written.live
         return "sound"
-    assert restored.entries == []
+    assert list(restored.entries) == []
     assert all(head.upto == 0 for head in restored.heads)  # nothing of its context is claimed: nothing is deleted on others
     salvaged = {(journal, sequence): data for journal, sequence, data in restored.salvage.entries if journal}
     nameless = {data for journal, _, data in restored.salvage.entries if not journal}

@@ -63,7 +63,7 @@ def test_a_directory_of_version_1_keeps_its_entries_contexts_vote_and_values(pat
 def test_a_migrated_file_takes_new_batches(path: Path):
     store = SqliteStore(path)
     store.commit(version_1.second())
-    assert len(store.load().entries) == len(EXPECTED)
+    assert len(list(store.load().entries)) == len(EXPECTED)
     store.close()
 
 
@@ -75,7 +75,7 @@ def test_a_migration_that_dies_has_changed_nothing(path: Path, monkeypatch: pyte
             SqliteStore(path)
     assert user_version(path) == 1
     store = SqliteStore(path)
-    assert len(store.load().entries) == len(EXPECTED)
+    assert len(list(store.load().entries)) == len(EXPECTED)
     store.close()
 
 

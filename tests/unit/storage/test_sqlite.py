@@ -72,14 +72,15 @@ def test_a_killed_process_leaves_every_batch_that_was_reported_done(path: Path):
     reported = int([line for line in lines if line.endswith("\n")][-1])
     store = SqliteStore(path)
     restored = store.load()
+    entries = list(restored.entries)
     store.close()
     assert reported >= 40
     assert reported <= restored.term <= reported + 1  # the batch under way is there as a whole or not at all
     last = committer.batch(restored.term)
     half = committer.ROWS // 2
     left = [first * committer.ROWS + half + i for first in range(1, restored.term) for i in range(half)]
-    assert [sequence for _, sequence, _ in restored.entries] == left + [sequence for _, sequence, _ in last.entries]
-    assert all(blob == committer.blob(sequence) for _, sequence, blob in restored.entries)
+    assert [sequence for _, sequence, _ in entries] == left + [sequence for _, sequence, _ in last.entries]
+    assert all(blob == committer.blob(sequence) for _, sequence, blob in entries)
     assert restored.heads == list(last.heads.values())
 
 
@@ -142,7 +143,7 @@ def test_a_file_of_an_older_schema_is_migrated(plain: sqlite3.Connection, path: 
     monkeypatch.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     store = SqliteStore(path)
     assert store.get_meta("key") == b"value"
-    assert len(store.load().entries) == 3
+    assert len(list(store.load().entries)) == 3
     store.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
@@ -242,12 +243,12 @@ def test_without_room_nothing_of_a_batch_is_written_and_it_may_be_committed_agai
     for _ in range(2):
         with pytest.raises(DiskFull, match="full"):
             store.commit(large)
-        assert store.load().entries == [(JOURNAL, 1, b"kept")]
+        assert list(store.load().entries) == [(JOURNAL, 1, b"kept")]
     store._db.execute("PRAGMA max_page_count = 1000000")
     store.commit(large)
     store.close()
     store = SqliteStore(path)
-    assert store.load().entries == [(JOURNAL, 2, b"small"), (b"other journal 16", 1, bytes(100_000))]
+    assert list(store.load().entries) == [(JOURNAL, 2, b"small"), (b"other journal 16", 1, bytes(100_000))]
     store.close()
 
 
@@ -263,7 +264,7 @@ def test_after_any_other_failure_the_store_takes_nothing_more(path: Path):
             again()
     store.close()
     store = SqliteStore(path)
-    assert store.load().entries == [(JOURNAL, 1, b"kept")]
+    assert list(store.load().entries) == [(JOURNAL, 1, b"kept")]
     store.close()
 
 
@@ -283,7 +284,7 @@ def test_a_batch_larger_than_a_statement_is_still_one_transaction(path: Path, mo
         store.commit(Batch(2, [*((JOURNAL, sequence, bytes(600)) for sequence in (1, 2, 3)), (JOURNAL, 1 << 40, b"")]))
     store.close()
     store = SqliteStore(path)
-    assert store.load().entries == entries
+    assert list(store.load().entries) == entries
     assert store.load().term == 1
     store.close()
 

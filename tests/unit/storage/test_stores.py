@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def head(journal: bytes, upto: int, digest: int = 0xFFFFFFFF) -> HeadState:
 
 def test_a_new_store_holds_nothing(opened: Reopening):
     restored = opened.store.load()
-    assert (restored.term, restored.voted_for, restored.heads, restored.entries) == (0, "", [], [])
+    assert (restored.term, restored.voted_for, restored.heads, list(restored.entries)) == (0, "", [], [])
 
 
 def test_what_was_committed_is_there_after_reopening(opened: Reopening):
@@ -53,7 +54,7 @@ def test_what_was_committed_is_there_after_reopening(opened: Reopening):
     )
     opened.store.commit(batch)
     restored = opened.again().load()
-    assert restored.entries == batch.entries
+    assert list(restored.entries) == batch.entries
     assert restored.heads == [head(ONE, 2), head(TWO, 7)]
     assert (restored.term, restored.voted_for) == (3, "b")
 
@@ -61,49 +62,49 @@ def test_what_was_committed_is_there_after_reopening(opened: Reopening):
 def test_entries_of_a_journal_are_loaded_in_ascending_order(opened: Reopening):
     opened.store.commit(Batch(1, [(ONE, 300, b"c"), (ONE, 2, b"a")], heads={ONE: head(ONE, 300)}))
     opened.store.commit(Batch(2, [(ONE, 45, b"b")]))
-    assert opened.again().load().entries == [(ONE, 2, b"a"), (ONE, 45, b"b"), (ONE, 300, b"c")]
+    assert list(opened.again().load().entries) == [(ONE, 2, b"a"), (ONE, 45, b"b"), (ONE, 300, b"c")]
 
 
 def test_settling_removes_an_entry_and_leaves_the_context(opened: Reopening):
     opened.store.commit(Batch(1, [(ONE, 1, b"a"), (ONE, 2, b"b")], heads={ONE: head(ONE, 2)}))
     opened.store.commit(Batch(2, settled=[(ONE, 1), (ONE, 99), (TWO, 1)]))
     restored = opened.again().load()
-    assert (restored.entries, restored.heads) == ([(ONE, 2, b"b")], [head(ONE, 2)])
+    assert (list(restored.entries), restored.heads) == ([(ONE, 2, b"b")], [head(ONE, 2)])
 
 
 def test_settling_after_reopening_finds_the_journal_again(opened: Reopening):
     opened.store.commit(Batch(1, [(ONE, 1, b"a"), (TWO, 1, b"b")], heads={ONE: head(ONE, 1), TWO: head(TWO, 1)}))
     opened.again().commit(Batch(2, [(TWO, 2, b"c")], settled=[(TWO, 1)]))
-    assert opened.again().load().entries == [(ONE, 1, b"a"), (TWO, 2, b"c")]
+    assert list(opened.again().load().entries) == [(ONE, 1, b"a"), (TWO, 2, b"c")]
 
 
 def test_a_batch_applied_twice_changes_nothing(opened: Reopening):
     opened.store.commit(Batch(1, [(ONE, 1, b"a"), (ONE, 2, b"b")], heads={ONE: head(ONE, 2)}))
     batch = Batch(2, [(ONE, 3, b"c")], settled=[(ONE, 1)], heads={ONE: head(ONE, 3)}, vote=(1, "a"))
     opened.store.commit(batch)
-    once = opened.again().load()
+    once = replace(opened.again().load(), entries=list(opened.store.load().entries))
     opened.store.commit(batch)
-    assert opened.again().load() == once
+    assert replace(opened.again().load(), entries=list(opened.store.load().entries)) == once
 
 
 def test_a_dropped_journal_is_forgotten_with_its_context(opened: Reopening):
     opened.store.commit(Batch(1, [(ONE, 1, b"a"), (TWO, 1, b"b")], heads={ONE: head(ONE, 1), TWO: head(TWO, 1)}))
     opened.store.commit(Batch(2, dropped=[ONE, b"?" * 16]))
     restored = opened.again().load()
-    assert (restored.entries, restored.heads) == ([(TWO, 1, b"b")], [head(TWO, 1)])
+    assert (list(restored.entries), restored.heads) == ([(TWO, 1, b"b")], [head(TWO, 1)])
 
 
 def test_what_a_batch_holds_of_a_journal_that_it_drops_is_new(opened: Reopening):
     opened.store.commit(Batch(1, [(ONE, 1, b"old"), (ONE, 2, b"old")], heads={ONE: head(ONE, 2)}))
     opened.store.commit(Batch(2, [(ONE, 2, b"new")], heads={ONE: head(ONE, 5)}, dropped=[ONE]))
     restored = opened.again().load()
-    assert (restored.entries, restored.heads) == ([(ONE, 2, b"new")], [head(ONE, 5)])
+    assert (list(restored.entries), restored.heads) == ([(ONE, 2, b"new")], [head(ONE, 5)])
 
 
 def test_entries_without_a_context_are_kept_and_no_context_is_invented(opened: Reopening):
     opened.store.commit(Batch(1, [(ONE, 1, b"a")]))
     restored = opened.again().load()
-    assert (restored.entries, restored.heads) == ([(ONE, 1, b"a")], [])
+    assert (list(restored.entries), restored.heads) == ([(ONE, 1, b"a")], [])
     opened.store.commit(Batch(2, heads={ONE: head(ONE, 1)}))
     assert opened.again().load().heads == [head(ONE, 1)]
 
@@ -118,7 +119,7 @@ def test_a_context_and_a_vote_are_replaced_by_later_ones(opened: Reopening):
 
 def test_an_empty_batch_commits(opened: Reopening):
     opened.store.commit(Batch(1))
-    assert opened.again().load().entries == []
+    assert list(opened.again().load().entries) == []
 
 
 def test_small_values_are_kept_beside_the_entries(opened: Reopening):

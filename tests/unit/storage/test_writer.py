@@ -53,7 +53,7 @@ def test_a_batch_is_on_the_disk_when_its_number_is_reported(tmp_path: Path, repo
         assert writer.idle
         writer.submit(Batch(number, [(b"j" * 16, number, b"x")]))
         assert reports.get(timeout=DEADLINE_S) == number
-        assert len(store.load().entries) == number
+        assert len(list(store.load().entries)) == number
     writer.close()
     store.close()
 

@@ -1,0 +1,193 @@
+"""The part of the queues that is on the disk only (decision 060): indexed by lane, read when its turn comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mesh.core.broker.lanes import Lane, Run, Waiting
+from mesh.core.broker.queues import Queue, Record
+from mesh.core.cluster.paged import Header, Stretch
+from mesh.core.cluster.pages import Gone
+from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.states import RecordEvent, RecordState
+from mesh.errors import StateDamaged
+from mesh.wire.entries import Entry, Message
+
+if TYPE_CHECKING:
+    from mesh.core.broker.broker import Broker
+
+
+class Paging:
+    """Moves messages of the broker's queues between memory and disk."""
+
+    def __init__(self, broker: Broker, replica: Replica) -> None:
+        self._broker = broker
+        self._replica = replica
+        self._pages = replica.pages
+        self._apart: set[tuple[bytes, int]] = set()
+        """Paged messages that have a record all the same, as a worker holds them: no lane counts them."""
+        self._pages.may_go = self._may_go
+        self._pages.on_gone = self._on_gone
+        self._pages.on_settled = self._on_settled
+
+    def find(self, id: str) -> tuple[Journal, int] | None:
+        """Where the paged message with this id is, during a reign."""
+        return self._pages.find(id) if self._broker.active else None
+
+    # -- the reign --------------------
+
+    def runs(self) -> Iterator[tuple[str, int, Callable[[int], int]]]:
+        """All that is paged at the start of a reign, in runs: (id and sequence of the first message, what gives them their places in the
+        line, from one place to the next that is free)."""
+        for journal in self._replica.journals.values():
+            for stretch in journal.paged.runs():
+                yield self._pages.header(stretch.lane, stretch.key).id, stretch.first, partial(self._begin_run, journal, stretch)
+
+    def _begin_run(self, journal: Journal, stretch: Stretch, order: int) -> int:
+        queue_name, task = self._pages.lanes[stretch.lane]
+        queue = self._broker.queue(queue_name)
+        lane = queue.lane(task)
+        lane.insert_run(Run(order, journal, stretch.first, stretch.last))
+        lane.paged += stretch.messages
+        queue.ready += stretch.messages
+        queue.bytes += stretch.size
+        return order + stretch.messages
+
+    def reset(self) -> None:
+        """The reign is over."""
+        self._apart.clear()
+
+    # -- out --------------------
+
+    def _may_go(self, journal: Journal, sequence: int, message: Message) -> bool:
+        """Messages that nobody has been handed."""
+        if not self._broker.active:
+            return True
+        record = self._broker.records.get(message.id)
+        return record is not None and record.state is RecordState.READY and (record.journal, record.sequence) == (journal, sequence)
+
+    def _on_gone(self, gone: Gone) -> None:
+        if not self._broker.active:
+            return
+        lanes: dict[tuple[str, str], list[Record]] = {}
+        for _, _, message in gone:
+            record = self._broker.records.pop(message.id)
+            record.move(RecordEvent.PAGED_OUT)
+            lanes.setdefault((message.queue, message.task), []).append(record)
+        for (queue, task), records in lanes.items():
+            self._broker.queues[queue].lane(task).page_out(sorted(records, key=lambda record: record.order))
+
+    # -- in --------------------
+
+    def refill(self) -> None:
+        """Have the next messages read of lanes that are about to run dry."""
+        for queue in self._broker.queues.values():
+            for task in queue.hungry:
+                lane = queue.lane(task)
+                if lane.needs_refill:
+                    self._read(queue, lane)
+            if queue.hungry:
+                queue.hungry.clear()
+
+    def _read(self, queue: Queue, lane: Lane) -> None:
+        chunk = lane.next_chunk(self._pages.chunk_bytes)
+        for waiting in chunk:
+            self._replica.reads.ask((waiting.journal.name, waiting.sequence), partial(self._come, queue, lane, waiting))
+        if not chunk:
+            self._broker.dirty = True  # what was indexed was settled, and stood before what is in memory
+
+    def _come(self, queue: Queue, lane: Lane, waiting: Waiting, entry: Entry | None) -> None:
+        """A message of a lane was read."""
+        if lane.arrive(self._admit(queue, lane, waiting, entry)):
+            self._broker.dirty = True
+
+    def _admit(self, queue: Queue, lane: Lane, waiting: Waiting, entry: Entry | None) -> Record | None:
+        broker, journal, sequence = self._broker, waiting.journal, waiting.sequence
+        if not broker.active or broker.queues.get(queue.name) is not queue or not self._is_paged(journal, sequence, entry):
+            return None
+        assert isinstance(entry, Message)
+        if (journal.name, sequence) in self._apart:
+            self._complete(entry)
+            return None
+        self._enter(journal, sequence, entry)
+        lane.paged -= 1
+        return self._record(entry, journal, sequence, waiting.order)
+
+    def _record(self, message: Message, journal: Journal, sequence: int, order: int) -> Record:
+        record = self._broker.records[message.id] = Record(message, journal, sequence, order)
+        record.state = RecordState.PAGED
+        record.move(RecordEvent.PAGED_IN)
+        return record
+
+    def _is_paged(self, journal: Journal, sequence: int, entry: Entry | None) -> bool:
+        """Whether a message that was read is still wanted. Raises StateDamaged when it should have been there."""
+        if self._replica.journals.get(journal.name) is not journal or sequence not in journal.paged:
+            return False
+        if entry is None:
+            raise StateDamaged(f"the disk has lost journal {journal.name.hex()}, sequence {sequence}")
+        return True
+
+    def _enter(self, journal: Journal, sequence: int, message: Message) -> None:
+        self._replica.pages.page_in(journal, sequence, message)
+
+    # -- single messages --------------------
+
+    def take_out(self, id: str) -> Record | None:
+        """A READY record for a paged message that is about to be leased or settled, in no lane; its body comes later."""
+        place = self.find(id)
+        if place is None:
+            return None
+        journal, sequence = place
+        paged = journal.paged.get(sequence)
+        assert paged is not None, "the index names what is there"
+        header = self._pages.header(paged.lane, paged.key)
+        self._broker.queues[header.queue].lane(header.task).paged -= 1
+        self._apart.add((journal.name, sequence))
+        record = self._record(header, journal, sequence, 0)
+        record.size = paged.size
+        self._replica.reads.ask((journal.name, sequence), partial(self._body_comes, journal, sequence))
+        return record
+
+    def _body_comes(self, journal: Journal, sequence: int, entry: Entry | None) -> None:
+        if self._broker.active and (journal.name, sequence) in self._apart and self._is_paged(journal, sequence, entry):
+            assert isinstance(entry, Message)
+            self._complete(entry)
+
+    def _complete(self, message: Message) -> None:
+        record = self._broker.records[message.id]
+        self._apart.discard((record.journal.name, record.sequence))
+        self._enter(record.journal, record.sequence, message)
+        record.message = message
+
+    def put_back(self, record: Record) -> bool:
+        """Return a message to its lane whose body was not read yet; False when it was."""
+        header = record.message
+        if type(header) is not Header:
+            return False
+        self._apart.discard((record.journal.name, record.sequence))
+        del self._broker.records[header.id]
+        queue = self._broker.queues[header.queue]
+        lane = queue.lane(header.task)
+        lane.paged += 1
+        lane.insert_run(Run(record.order, record.journal, record.sequence, record.sequence))
+        queue.ready += 1
+        queue.bytes += record.size
+        record.move(RecordEvent.PAGED_OUT)
+        return True
+
+    def _on_settled(self, journal: Journal, sequence: int, header: Header, size: int) -> None:
+        """A paged message was settled: its lane has one less, unless it had a record."""
+        dot = (journal.name, sequence)
+        if dot in self._apart:
+            self._apart.discard(dot)
+            return
+        queue = self._broker.queues.get(header.queue)
+        if self._broker.active and queue is not None:
+            queue.lane(header.task).paged -= 1
+            queue.ready -= 1
+            queue.bytes -= size
+            self._broker.dirty = True
+            if queue.empty:
+                del self._broker.queues[queue.name]

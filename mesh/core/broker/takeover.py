@@ -1,0 +1,95 @@
+"""What a new reign takes over from the last one: the order of what waits, and the leases of what may be running (DESIGN 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mesh.core.broker.queues import Record
+from mesh.core.broker.workers import WorkerState
+from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.cluster.replication import Replication
+from mesh.core.states import RecordState
+from mesh.wire.entries import DeadLetter, Entry, Message, Result
+
+if TYPE_CHECKING:
+    from mesh.core.broker.broker import Broker
+
+
+class Takeover:
+    """Fills an empty broker."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        replica: Replica,
+        replication: Replication,
+        *,
+        add: Callable[[Journal, int, Entry], None],
+        lease: Callable[[Record, WorkerState], None],
+    ) -> None:
+        self._broker = broker
+        self._replica = replica
+        self._replication = replication
+        self._add = add
+        self._lease = lease
+
+    def index(self) -> None:
+        """Results first, then all messages in one order, what is paged among them."""
+        entries = [(journal, sequence, entry) for journal in self._replica.journals.values() for sequence, entry in journal.live.items()]
+        for journal, sequence, entry in entries:
+            if isinstance(entry, Result | DeadLetter):
+                self._add(journal, sequence, entry)
+        resident: list[tuple[int, Journal, int, Message]] = []
+
+        def note(journal: Journal, sequence: int, message: Message, order: int) -> int:
+            resident.append((order, journal, sequence, message))
+            return order + 1
+
+        # UUIDv7 ids sort by time of submission: the best order there is after a takeover (R29)
+        waiting: list[tuple[str, int, Callable[[int], int]]] = [
+            (entry.id, sequence, partial(note, journal, sequence, entry))
+            for journal, sequence, entry in entries
+            if isinstance(entry, Message)
+        ]
+        order = 0
+        for _, _, place in sorted([*waiting, *self._broker.paging.runs()], key=lambda item: item[:2]):
+            order = place(order)
+        for at, journal, sequence, message in resident:
+            if sequence in journal.live:
+                self._broker.next_order = at
+                self._add(journal, sequence, message)
+        self._broker.next_order = order
+
+    def restore_leases(self) -> None:
+        """Of workers that have not spoken yet, what deputies knew."""
+        for id in list(self._replication.soft_leases):
+            if self._broker.is_live(id):
+                self.restore_lease(id)
+            elif id in self._broker.results:
+                del self._replication.soft_leases[id]
+
+    def restore_lease(self, id: str) -> None:
+        """Somebody knew that this message is with a worker; unless that has said since that it isn't, it may be running."""
+        broker = self._broker
+        worker_id, node = self._replication.soft_leases.pop(id)
+        worker = broker.workers.get(worker_id)
+        if worker is not None and worker.synced and id not in worker.reported:
+            return
+        record = broker.record(id)
+        if record is None or record.state is RecordState.LEASED:
+            return
+        if worker is None:
+            worker = broker.workers[worker_id] = WorkerState(worker_id, node)
+            worker.orphaned_at = broker.now
+        self._lease(record, worker)
+
+    def on_reported_leases(self, leases: list[tuple[str, str, list[str]]]) -> None:
+        """What a member knows to be running from its time as coordinator or deputy; its messages may still be on their way."""
+        for worker, node, ids in leases:
+            for id in ids:
+                if id not in self._broker.results:
+                    self._replication.soft_leases[id] = (worker, node)
+                    if self._broker.is_live(id):
+                        self.restore_lease(id)

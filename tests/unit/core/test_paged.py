@@ -1,0 +1,46 @@
+"""The index of messages whose bodies are on the disk only."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.core.cluster.paged import Paged, Place
+from mesh.core.cluster.ranges import to_ranges
+from mesh.core.id_table import KEY_BYTES
+
+sequences = st.integers(1, 3000)
+
+
+def place(sequence: int) -> Place:
+    return Place(sequence.to_bytes(KEY_BYTES, "big"), sequence % 3, sequence * 2)
+
+
+@given(st.lists(st.tuples(st.booleans(), sequences), max_size=80), sequences, sequences)
+def test_what_is_paged_is_a_dict_by_sequence(steps: list[tuple[bool, int]], first: int, last: int) -> None:
+    paged, model = Paged(), dict[int, Place]()
+    for add, sequence in steps:
+        if add and sequence not in model:
+            paged.add(sequence, place(sequence))
+            model[sequence] = place(sequence)
+        elif not add:
+            assert paged.pop(sequence) == model.pop(sequence, None)
+        assert len(paged) == len(model)
+        assert (sequence in paged) == (sequence in model)
+        assert paged.get(sequence) == model.get(sequence)
+    assert list(paged.places(first, last)) == [(key, model[key]) for key in sorted(model) if first <= key <= last]
+    assert list(paged.sequences(first, last)) == [key for key in sorted(model) if first <= key <= last]
+    assert paged.ranges() == to_ranges(sorted(model))
+
+
+@given(st.sets(sequences))
+def test_runs_are_all_that_is_paged_by_lane(chosen: set[int]) -> None:
+    paged = Paged()
+    for sequence in sorted(chosen):
+        paged.add(sequence, place(sequence))
+    found: list[int] = []
+    for stretch in paged.runs():
+        run = [sequence for sequence, item in paged.places(stretch.first, stretch.last) if item.lane == stretch.lane]
+        assert (run[0], len(run), 2 * sum(run), stretch.key) == (stretch.first, stretch.messages, stretch.size, place(stretch.first).key)
+        found += run
+    assert sorted(found) == sorted(chosen)
