@@ -12,12 +12,14 @@ from unittest.mock import patch
 
 from mesh.core.broker.broker import Broker
 from mesh.core.cluster.election import Election
+from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
 from mesh.core.coordinator import Coordinator
 from mesh.core.effects import Batch, Identity, Restored
 from mesh.core.turn import Turn
-from mesh.wire.entries import Scope
+from mesh.wire.entries import Message, Scope
 from mesh.wire.messages import Heartbeat, OutcomeKind, Outcomes, Release, Report, WorkerGone
 from tests.simulation.host import Host
 
@@ -282,3 +284,25 @@ def _plant_crossing_offers() -> AbstractContextManager[None]:
 
 
 BUGS["delivery_crosses_an_offer"] = _plant_crossing_offers
+
+
+@replaces(Broker, "_on_settled")
+def message_settled_elsewhere_stays_queued(
+    on_settled: Callable[..., None], broker: Broker, journal: Any, sequence: int, entry: Any
+) -> None:
+    """R16: done anywhere is done everywhere."""
+    if not isinstance(entry, Message):
+        on_settled(broker, journal, sequence, entry)
+
+
+@replaces(Policies, "for_queue")
+def limit_of_deliveries_exceeded(for_queue: Callable[..., int], policies: Policies, queue: str, name: str) -> int:
+    """R24: at max_deliveries the task fails."""
+    limit = for_queue(policies, queue, name)
+    return 10 * limit if name == "max_deliveries" else limit
+
+
+@replaces(Membership, "skew_ms")
+def skews_ignored(skew_ms: Callable[..., int], membership: Membership, id: str) -> int:
+    """R23: an instant was named by the clock of another machine."""
+    return 0
