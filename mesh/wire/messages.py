@@ -166,7 +166,8 @@ class Replicate(msgspec.Struct, array_like=True, tag=10):
     appends: list[Append]
     settled: list[DotSet]
     leases: list[tuple[str, str, list[str]]] = []
-    """(worker id, its node, message ids) delivered since the last batch: what a deputy must know to not run it again."""
+    """(worker id, its node, message ids) delivered since the last batch: what a deputy must know to not run it again,
+    and in a mesh of five and more the node that accepted it."""
     complete: bool = False
     """With this batch the receiver has all that it was to get."""
     deputies: list[str] = []

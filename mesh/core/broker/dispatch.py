@@ -9,7 +9,7 @@ from mesh.config import Settings
 from mesh.core.broker.broker import Broker, Post
 from mesh.core.broker.queues import Record
 from mesh.core.broker.workers import WorkerState
-from mesh.core.cluster.replication import Replication
+from mesh.core.cluster.replication import Replication, Told
 from mesh.wire.messages import Consumers, Deliver, Delivery, Notice
 
 CONSUMERS_GRACE_S = 2.0
@@ -19,7 +19,7 @@ CONSUMERS_GRACE_S = 2.0
 class Held(NamedTuple):
     """Deliveries to one worker that leave as soon as the deputies know the leases."""
 
-    mark: int
+    told: Told
     worker: WorkerState
     records: list[Record]
     deliveries: list[Delivery]
@@ -92,13 +92,13 @@ class Dispatcher:
             self._send(worker, records, deliveries)
 
     def _send(self, worker: WorkerState, records: list[Record], deliveries: list[Delivery]) -> None:
-        mark = self._replication.note_leases(worker.id, worker.node, [delivery.id for delivery in deliveries])
-        if self._replication.have_heard(mark, worker.node):
+        told = self._replication.note_leases(worker.id, worker.node, {record.message.id: record.journal.owner for record in records})
+        if self._replication.have_heard(told):
             self._deliver(worker, deliveries)
             return
         for record, delivery in zip(records, deliveries, strict=True):
             record.held = delivery
-        self.held.append(Held(mark, worker, records, deliveries))
+        self.held.append(Held(told, worker, records, deliveries))
 
     def _deliver(self, worker: WorkerState, deliveries: list[Delivery]) -> None:
         self.delivered += len(deliveries)
@@ -110,7 +110,7 @@ class Dispatcher:
         for held in waiting:
             standing = [record for record, delivery in zip(held.records, held.deliveries, strict=True) if record.held is delivery]
             # what a worker is about to say that it holds is judged before more is on its way
-            if standing and (not held.worker.synced or not self._replication.have_heard(held.mark, held.worker.node)):
+            if standing and (not held.worker.synced or not self._replication.have_heard(held.told)):
                 self.held.append(held)
             elif standing:
                 self._deliver(held.worker, [record.let_go() for record in standing])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from mesh.config import Settings
 from mesh.core.cluster.membership import Membership
@@ -30,6 +31,16 @@ class Inbound:
         self.complete = False
         self.heavy = False
         """The last batch had a chunk of a large body."""
+
+
+class Told(NamedTuple):
+    """Leases that others have to know before the deliveries leave."""
+
+    mark: int
+    node: str
+    """Where the deliveries go."""
+    accepted_by: frozenset[str]
+    """Nodes that know of these messages because they accepted them; deputies are not among them."""
 
 
 class Replication:
@@ -195,9 +206,9 @@ class Replication:
         inbound.complete = message.complete
         inbound.heavy = any(type(entry) is Chunk for append in message.appends for entry in (*append.entries[:1], *append.entries[-1:]))
         if not self.leading:
+            if self._me.id not in message.deputies and (message.number == 1 or self._me.id in self.deputies):
+                self._forget_leases_of_others()
             self.deputies = message.deputies
-            if self._me.id not in self.deputies:
-                self.soft_leases.clear()
         self._acks[sender] = Replicated(message.term, message.number, message.stream)
         if message.leases:  # at once: deliveries wait for it
             self._turn.to_peer(sender, LeasesHeard(message.term, message.number, message.stream))
@@ -301,22 +312,47 @@ class Replication:
     def on_release(self) -> None:
         """The coordinator says that others cover what this node holds for them."""
         self._replica.drop_foreign()
+        self._forget_leases_of_others()
+
+    def _forget_leases_of_others(self) -> None:
+        """A node that is no deputy needs to know the leases of what it holds itself."""
+        if self.soft_leases:
+            journals = self._replica.journals.values()
+            held = {entry.id for journal in journals for entry in journal.live.values() if isinstance(entry, Message)}
+            self.soft_leases = {id: holder for id, holder in self.soft_leases.items() if id in held}
 
     # -- flow --------------------
 
-    def note_leases(self, worker: str, node: str, ids: list[str]) -> int:
-        """Tell the deputies what is about to be delivered; returns the mark for :meth:`have_heard`."""
+    def note_leases(self, worker: str, node: str, owners: dict[str, str]) -> Told:
+        """Tell whoever might take over what is about to be delivered: message id to the node that accepted it.
+
+        That is the deputies, who hold all messages. Where a majority can do without coordinator and deputies, it is also the nodes that
+        hold the messages because they accepted them.
+        """
+        holder = (worker, node)
         for peer in self.deputies:
             stream = self.streams.get(peer)
             if stream is not None:
-                stream.leases.update(dict.fromkeys(ids, (worker, node)))
-        return self._turn.mark
+                stream.leases.update(dict.fromkeys(owners, holder))
+        accepted_by: frozenset[str] = frozenset()
+        if self._others_may_rule():
+            accepted_by = frozenset(owners.values()) & self.streams.keys() - {*self.deputies, node}
+            for id, owner in owners.items():
+                if owner in accepted_by:
+                    self.streams[owner].leases[id] = holder
+        return Told(self._turn.mark, node, accepted_by)
 
-    def have_heard(self, mark: int, node: str) -> bool:
-        """Whether all full deputies know the leases up to a mark; ``node``, which gets the delivery itself, has no need to."""
+    def _others_may_rule(self) -> bool:
+        """Whether a majority of the members is possible without this node and its deputies."""
+        members = len(self._membership.admitted())
+        return 2 * (members - 1 - len(self.deputies)) > members
+
+    def have_heard(self, told: Told) -> bool:
+        """Whether all who were told know it; the node that gets the delivery itself has no need to."""
         if self._membership.now < self._exposed_until and not self._deputies_are_full():
             return False
-        return all(peer == node or self._has_heard(peer, mark) for peer in self.deputies)
+        deputies = all(peer == told.node or self._has_heard(peer, told.mark) for peer in self.deputies)
+        return deputies and all(peer not in self.streams or self._has_heard(peer, told.mark) for peer in told.accepted_by)
 
     def _deputies_are_full(self) -> bool:
         return all(peer in self.streams and self.streams[peer].complete for peer in self.deputies)

@@ -169,3 +169,26 @@ def test_when_another_deputy_is_full_deliveries_go_on() -> None:
     cluster.run(TICK_S)
     assert worker.held
     assert "t1" in cluster["c"].replication.soft_leases
+
+
+def test_r10_a_majority_without_coordinator_and_deputy_knows_what_runs_of_what_it_has_accepted() -> None:
+    cluster = settled("abcde")
+    workers = [cluster.worker(name) for name in "abcde"]
+    client = cluster.client("d")
+    client.submit(*(f"t{number}" for number in range(100)))
+    work(cluster, workers, 0.3)
+    cluster.split("ab", "cde")
+    work(cluster, workers, 4.0)
+    assert len(runs(*workers)) == 100, "the majority goes on"
+    cluster.heal()
+    work(cluster, workers, 8.0)
+    assert set(runs(*workers).values()) == {1}
+    assert not any(node.machine.replication.soft_leases for node in cluster.running()), "what is settled is forgotten"
+
+
+def test_where_there_is_no_such_majority_nobody_else_is_told() -> None:
+    cluster = settled("abcd")
+    worker, client = cluster.worker("a"), cluster.client("d")
+    client.submit("t1")
+    assert worker.held
+    assert not cluster["d"].replication.soft_leases
