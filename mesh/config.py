@@ -172,6 +172,11 @@ class Settings:
         if self.heartbeat_interval_s * 2 > self.heartbeat_timeout_s:
             raise InvalidSetting("heartbeat_timeout_s must be at least twice heartbeat_interval_s")
 
+    @property
+    def piece_bytes(self) -> int:
+        """Largest body, or chunk of one, that travels in one piece: ``chunk_bytes``, as far as frames have room for it."""
+        return min(self.chunk_bytes, self.max_frame_bytes // 4)
+
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None, **given: Any) -> Settings:
         """Settings from keywords over the environment over defaults.

@@ -178,7 +178,7 @@ class Embedded:
 
         threads = max(THREADS_MIN, os.cpu_count() or 1)
         spec = WorkerSpec(app=self._app.name, queues=self._queues, concurrency=threads, pool="thread", name="embedded")
-        slots = InProcessSlots(self._app, threads, settings.max_body_bytes)
+        slots = InProcessSlots(self._app, threads, settings.max_body_bytes, settings.piece_bytes)
         self._worker = Worker(Link(nodes, "worker", "embedded", settings), spec, settings, slots=slots)
         thread = threading.Thread(target=self._worker.run, name="mesh-embedded-worker", daemon=True)
         thread.start()

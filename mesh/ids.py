@@ -46,6 +46,11 @@ def session_id() -> bytes:
     return os.urandom(16)
 
 
+def body_id() -> bytes:
+    """16 random bytes: names one try to send a large body."""
+    return os.urandom(16)
+
+
 def worker_id() -> str:
     """16 hexadecimal characters: names one worker process for its lifetime."""
     return os.urandom(8).hex()

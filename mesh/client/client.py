@@ -13,15 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from mesh.client.bodies import BodySender
 from mesh.client.failures import answer_error
+from mesh.client.large import LargeResults
 from mesh.client.link import Link, Nodes
 from mesh.client.outbox import Outbox, Publication
 from mesh.client.pending import Pending, PendingTable
 from mesh.config import Settings
 from mesh.errors import MeshError
+from mesh.ids import body_id
 from mesh.transport.poller import Poller
 from mesh.wire.entries import Message, Status
-from mesh.wire.messages import Answer, Attached, Confirm, Go, Held, NewCoordinator, Query, Results, SessionReply, Watch
+from mesh.wire.messages import Answer, Attached, Confirm, Fetched, Go, Grant, Held, NewCoordinator, Query, Results, SessionReply, Watch
 
 log = logging.getLogger("mesh")
 
@@ -44,7 +47,9 @@ class Client:
         self._settings = settings
         self._link = Link(finder, "client", name, settings)
         self._lock = threading.Lock()
-        self._outbox = Outbox(settings.max_frame_bytes // 2, settings.link_window_bytes)
+        self._sender = BodySender(settings.piece_bytes, body_id)
+        self._outbox = Outbox(settings.max_frame_bytes // 2, settings.link_window_bytes, settings.piece_bytes, self._sender)
+        self._large = LargeResults()
         self._pending = PendingTable()
         self._to_watch: list[str] = []
         self._generation = 0
@@ -261,6 +266,10 @@ class Client:
         if self._link.attached is not None:
             with self._lock:
                 self._outbox.send(self._link.send, now_s)
+                if self._sender:
+                    self._sender.send(self._link.send, now_s)
+                    self._outbox.send(self._link.send, now_s)  # a message follows its body at once
+                self._large.send(self._link.send, now_s, self._pending)
                 self._send_questions()
         events = dict(poller.poll(self._pause_s()))
         if self._wake_out.fileno() in events:
@@ -305,6 +314,7 @@ class Client:
             self._search_error = None
             self._welcome()
             self._outbox.submit_again()
+            self._large.again()
             for question in self._queries.values():
                 question.sent = False
             self._watch_all()
@@ -333,7 +343,7 @@ class Client:
         with self._lock:
             for reply in replies:
                 if isinstance(reply, Results):
-                    wake += self._pending.settle(reply)
+                    wake += self._pending.settle(self._large.keep(reply, self._pending))
                 elif isinstance(reply, Confirm):
                     again = self._outbox.confirm(reply, now_s)
                     self._to_watch += [id for id in again if self._pending.get(id) is not None]
@@ -347,6 +357,13 @@ class Client:
                         question.finish(reply)
                 elif isinstance(reply, NewCoordinator):
                     self._watch_all()
+                    self._large.again()
+                elif isinstance(reply, Fetched):
+                    wake += self._pending.settle(self._large.on_fetched(reply))
+                elif isinstance(reply, Grant):
+                    refused = self._sender.on_grant(reply, now_s)
+                    if refused is not None:
+                        self._outbox.refuse_upload(*refused)
         _call(wake)
 
     def _wake_waiters(self) -> None:

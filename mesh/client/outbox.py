@@ -10,9 +10,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import replace
+
+from mesh.client.bodies import BodySender, Bytes
 from mesh.client.failures import refusal
 from mesh.errors import MeshBusy, MeshError, NotEnoughCopies, PublishUnknown
-from mesh.wire.entries import Message
+from mesh.wire.entries import Chunks, Message
 from mesh.wire.messages import Confirm, Go, Held, Submit
 
 MAX_MESSAGES = 1000
@@ -68,10 +71,22 @@ class Publication:
         """Held until the publication is done."""
         self.latch.acquire()
 
-    def take(self, count: int, size: int) -> tuple[list[Message], int]:
-        """The next messages that fit, and their bytes. Nothing is taken when not even one fits."""
+    def take_large(self) -> tuple[list[Message], int]:
+        """The next message, and its bytes without its body."""
+        self.taken += 1
+        return [self.messages[self.taken - 1]], MESSAGE_OVERHEAD_BYTES
+
+    def has_large_next(self, chunk_bytes: int) -> bool:
+        """Whether the next message goes alone, after its body."""
+        return len(self.messages[self.taken].body) > chunk_bytes
+
+    def take(self, count: int, size: int, chunk_bytes: int) -> tuple[list[Message], int]:
+        """The next messages that fit, and their bytes; none from a large one on. Nothing is taken when not even one fits."""
         chunk = self.messages[self.taken : self.taken + count]
         sizes = [len(m.body) + len(m.task) + len(m.queue) + len(m.id) for m in chunk]
+        if sizes and max(sizes) > chunk_bytes:
+            end = next((index for index, m in enumerate(chunk) if len(m.body) > chunk_bytes), len(chunk))
+            del chunk[end:], sizes[end:]
         total = sum(sizes) + MESSAGE_OVERHEAD_BYTES * len(sizes)
         while total > size and chunk:
             chunk.pop()
@@ -98,9 +113,13 @@ class Publication:
 class _Frame:
     """One Submit: parts of one or more publications."""
 
-    __slots__ = ("granted", "messages", "parts", "sends", "size")
+    __slots__ = ("chunks", "granted", "large", "messages", "parts", "sends", "size")
 
     def __init__(self) -> None:
+        self.large = False
+        """Its one message goes without its body, which has to be sent first."""
+        self.chunks: Chunks | None = None
+        """What was sent of that body to the present node."""
         self.granted = 0
         """The number under which a node has let it in."""
         self.parts: list[tuple[Publication, int]] = []
@@ -112,6 +131,11 @@ class _Frame:
         self.parts.append((publication, len(messages)))
         self.messages = self.messages + messages if self.messages else messages
         self.size += size
+
+    def submit(self, number: int, deadline_ms: int) -> Submit:
+        """The frame as it travels."""
+        messages = self.messages if self.chunks is None else [replace(self.messages[0], body=b"", chunks=self.chunks)]
+        return Submit(number, messages, deadline_ms, self.granted, len(self.parts) > 1)
 
     def split(self) -> list[_Frame]:
         """A frame for each part."""
@@ -149,9 +173,15 @@ class _Frame:
 
 
 class Outbox:
-    """What waits to be sent or confirmed. ``frame_bytes`` bounds one Submit, ``window_bytes`` what is sent and not confirmed."""
+    """What waits to be sent or confirmed. ``frame_bytes`` bounds one Submit, ``window_bytes`` what is sent and not confirmed.
 
-    def __init__(self, frame_bytes: int, window_bytes: int) -> None:
+    Bodies of more than ``chunk_bytes`` go ahead of their message, by ``sender``; other messages do not wait for them.
+    """
+
+    def __init__(self, frame_bytes: int, window_bytes: int, chunk_bytes: int, sender: BodySender) -> None:
+        self._chunk_bytes = chunk_bytes
+        self._sender = sender
+        self._uploading: dict[str, _Frame] = {}
         self._frame_bytes = frame_bytes
         self._window_bytes = window_bytes
         self._inbox: deque[Publication] = deque()
@@ -164,7 +194,7 @@ class Outbox:
         self._busy_until_s = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._inbox or self._again or self._in_flight or self._held)
+        return bool(self._inbox or self._again or self._in_flight or self._held or self._uploading)
 
     @property
     def waiting(self) -> bool:
@@ -177,6 +207,7 @@ class Outbox:
 
     def send(self, send: Callable[[Submit], bool], now_s: float) -> None:
         """Send what the window allows."""
+        self._tend_uploads()
         if now_s < self._busy_until_s:
             return
         while self._in_flight_bytes < self._window_bytes:
@@ -184,8 +215,11 @@ class Outbox:
             if frame is None:
                 return
             self._number += 1
-            deadline_ms = _deadline_ms(frame.deadline_s - now_s)
-            if not send(Submit(self._number, frame.messages, deadline_ms, frame.granted, len(frame.parts) > 1)):
+            if frame.large and frame.chunks is None:
+                self._uploading[str(self._number)] = frame
+                self._sender.add(str(self._number), Bytes(frame.messages[0].body))
+                continue
+            if not send(frame.submit(self._number, _deadline_ms(frame.deadline_s - now_s))):
                 self._again.appendleft(frame)
                 return
             if frame.sends == 0:
@@ -194,6 +228,21 @@ class Outbox:
             frame.sends += 1
             self._in_flight[self._number] = frame
             self._in_flight_bytes += frame.size
+
+    def _tend_uploads(self) -> None:
+        """Messages whose body has gone can go; those that nobody waits for any more need not."""
+        for key, chunks in self._sender.take_finished():
+            frame = self._uploading.pop(key)
+            frame.chunks = chunks
+            self._again.appendleft(frame)
+        for key in [key for key, frame in self._uploading.items() if not frame.wanted]:
+            del self._uploading[key]
+            self._sender.drop(key)
+
+    def refuse_upload(self, key: str, error: str) -> None:
+        """The node takes nothing of a body: its message is not accepted."""
+        publication = self._uploading.pop(key).parts[0][0]
+        publication.finish(self._refusal(publication, error))
 
     def confirm(self, confirm: Confirm, now_s: float) -> list[str]:
         """Deal with the node's answer. Returns ids of a repeated Submit, whose results may have come and gone before."""
@@ -211,6 +260,8 @@ class Outbox:
         elif len(frame.parts) > 1:  # one caller's bad message must not fail the others
             self._again.extendleft(reversed(frame.split()))
         else:
+            if frame.chunks is not None:
+                self._sender.forget(frame.chunks)
             publication = frame.parts[0][0]
             publication.finish(self._refusal(publication, confirm.error))
         return []
@@ -247,10 +298,10 @@ class Outbox:
 
     def submit_again(self) -> None:
         """The node is gone: all that it did not confirm goes to the next one, with the same ids."""
-        frames = [*self._in_flight.values(), *self._held.values()]
-        for frame in frames:
-            frame.granted = 0
-        self._again.extendleft(reversed(frames))
+        self._sender.again()
+        self._again.extendleft(reversed([*self._in_flight.values(), *self._held.values()]))
+        for frame in self._again:
+            frame.granted, frame.chunks = 0, None
         self._in_flight.clear()
         self._held.clear()
         self._in_flight_bytes = 0
@@ -259,7 +310,7 @@ class Outbox:
     def unconfirmed_ids(self) -> set[str]:
         """Ids that the next node may not know yet."""
         ids = {m.id for publication in self._inbox for m in publication.messages}
-        for frames in (self._again, self._in_flight.values(), self._held.values()):
+        for frames in (self._again, self._in_flight.values(), self._held.values(), self._uploading.values()):
             for frame in frames:
                 ids.update(m.id for m in frame.messages)
         return ids
@@ -292,7 +343,7 @@ class Outbox:
 
     def _publications(self) -> Iterable[Publication]:
         found = {id(p): p for p in self._inbox}
-        for frames in (self._again, self._in_flight.values(), self._held.values()):
+        for frames in (self._again, self._in_flight.values(), self._held.values(), self._uploading.values()):
             for frame in frames:
                 found.update((id(p), p) for p, _ in frame.parts)
         return list(found.values())
@@ -310,16 +361,21 @@ class Outbox:
                 continue
             if frame.messages and abs(publication.deadline_s - frame.parts[0][0].deadline_s) > DEADLINE_SPREAD_S:
                 break
-            room = self._frame_bytes - frame.size if frame.messages else 1 << 62  # a lone message always goes
-            messages, size = publication.take(MAX_MESSAGES - len(frame.messages), self._frame_bytes - frame.size)
-            if not messages and not frame.messages:
-                messages, size = publication.take(1, room)
+            large = publication.has_large_next(self._chunk_bytes)
+            if large:
+                if frame.messages:
+                    break
+                messages, size = publication.take_large()
+            else:
+                messages, size = publication.take(MAX_MESSAGES - len(frame.messages), self._frame_bytes - frame.size, self._chunk_bytes)
             if not messages:
                 break
             frame.add(publication, messages, size)
-            if publication.taken < len(publication.messages):
+            frame.large = large
+            if publication.taken == len(publication.messages):
+                self._inbox.popleft()
+            if large or publication.taken < len(publication.messages):
                 break
-            self._inbox.popleft()
         return frame if frame.messages else None
 
     def _retry_later(self, frame: _Frame, why: str, now_s: float) -> None:

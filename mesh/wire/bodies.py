@@ -17,6 +17,8 @@ from mesh.wire.unsendable import Rules, explain
 
 __all__ = ["DEPTH_MAX", "EXTENSIONS", "decode", "decode_call", "encode", "encode_call"]
 
+COPIED_BYTES_MAX = 1 << 16
+"""Below it is cheaper to copy a body than to make a view of it."""
 _MSGPACK = b"\x00"
 _JSON = b"\x01"
 
@@ -75,7 +77,7 @@ def _decode(body: bytes, depth: int) -> Any:
     serializer = body[:1]
     try:
         if serializer == _MSGPACK:
-            value = unpack(body[1:])
+            value = unpack(body[1:] if len(body) < COPIED_BYTES_MAX else memoryview(body)[1:])
         elif serializer == _JSON:
             value = json.loads(body[1:].decode(), parse_constant=_refuse_constant)
         else:

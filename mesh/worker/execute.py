@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from mesh.errors import BodyTooLarge
 from mesh.wire import bodies
 from mesh.wire.entries import Failure, Status
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
+from mesh.worker.spool import make
 
 TRACEBACK_BYTES_MAX = 64 << 10
 MESSAGE_BYTES_MAX = 16 << 10
@@ -40,11 +42,19 @@ Wait = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class Executor:
-    """Runs deliveries with the application's tasks. Results may have at most ``max_body_bytes``."""
+    """Runs deliveries with the application's tasks. Results may have at most ``max_body_bytes``.
 
-    def __init__(self, tasks: Mapping[str, Runnable], max_body_bytes: int) -> None:
+    What is larger than ``chunk_bytes`` comes and goes in files: ``paths`` has the arguments by the task's id, ``written`` the
+    results, in the directory ``spool``.
+    """
+
+    def __init__(self, tasks: Mapping[str, Runnable], max_body_bytes: int, spool: str = "", chunk_bytes: int = 1 << 30) -> None:
         self.tasks = tasks
+        self.paths: dict[str, str] = {}
+        self.written: dict[str, str] = {}
         self._max_body_bytes = max_body_bytes
+        self._spool = spool
+        self._chunk_bytes = chunk_bytes
 
     def run(self, delivery: Delivery, wait: Wait) -> Outcome:
         """The outcome of a delivery; a coroutine is run by ``wait``. Raises nothing."""
@@ -52,7 +62,7 @@ class Executor:
         if task is None:
             return not_here(delivery)
         try:
-            args, kwargs = bodies.decode_call(delivery.body)
+            args, kwargs = bodies.decode_call(self._body(delivery))
             value = task.run(*args, **kwargs)
             return self._success(delivery, wait(value) if task.is_async else value)
         except BaseException as error:  # a task may raise anything, and none of it is the slot's
@@ -64,7 +74,7 @@ class Executor:
         if task is None:
             return not_here(delivery)
         try:
-            args, kwargs = bodies.decode_call(delivery.body)
+            args, kwargs = bodies.decode_call(self._body(delivery))
             return self._success(delivery, await task.run(*args, **kwargs))
         except BaseException as error:
             return failed(delivery, error)
@@ -74,6 +84,9 @@ class Executor:
         task = self.tasks.get(delivery.task)
         return task is not None and task.is_async
 
+    def _body(self, delivery: Delivery) -> bytes:
+        return delivery.body if delivery.chunks is None else Path(self.paths.pop(delivery.id)).read_bytes()
+
     def _success(self, delivery: Delivery, value: Any) -> Outcome:
         body = bodies.encode(value)
         if len(body) > self._max_body_bytes:
@@ -81,6 +94,11 @@ class Executor:
                 f"the result of {delivery.task} has {len(body)} bytes, the setting max_body_bytes allows {self._max_body_bytes}: "
                 "return less, or store the data elsewhere and return where it is"
             )
+        if len(body) > self._chunk_bytes:
+            path = make(Path(self._spool)) / f"out-{uuid.uuid4().hex}"
+            path.write_bytes(body)
+            self.written[delivery.id] = str(path)
+            body = b""
         return Outcome(id=delivery.id, status=Status.SUCCESS, body=body)
 
 

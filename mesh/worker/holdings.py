@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from mesh.wire.entries import Chunks
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.worker.batches import size_bytes
+
+UNSENT = Chunks(b"", 0, 0, 0)
+"""In an outcome: its value is on this machine, and the node does not have it yet."""
 
 
 class Holdings:
@@ -24,8 +28,12 @@ class Holdings:
         self.leaving: list[Outcome] = []
         """Outcomes to be sent next."""
 
-    def accept(self, deliveries: Iterable[Delivery]) -> None:
-        """Take deliveries. One that is held already is ignored; of one that is finished the outcome is said again."""
+    def accept(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+        """Take deliveries: those whose arguments have to be fetched before they are ready.
+
+        One that is held already is ignored; of one that is finished the outcome is said again.
+        """
+        large: list[Delivery] = []
         for delivery in deliveries:
             id = delivery.id
             if id in self.held:
@@ -33,11 +41,17 @@ class Holdings:
             outcome = self.outbox.get(id)
             if outcome is not None:
                 if outcome.kind == OutcomeKind.DONE:
-                    self.leaving.append(outcome)
+                    self._say(outcome)
                     continue
                 self._forget(id)  # LOST was heard, as the task comes again
             self.held[id] = delivery
-            self.ready.append(delivery)
+            (self.ready if delivery.chunks is None else large).append(delivery)
+        return large
+
+    def _say(self, outcome: Outcome) -> None:
+        """The outcome leaves next; one whose value has to be sent first leaves after that."""
+        if outcome.chunks is not UNSENT:
+            self.leaving.append(outcome)
 
     def refuse(self, deliveries: Iterable[Delivery]) -> None:
         """Deliveries that this worker can't run go back to the mesh."""
@@ -53,7 +67,7 @@ class Holdings:
         """A held delivery has this outcome: the delivery, or None when it is not held."""
         delivery = self.held.pop(outcome.id, None)
         if delivery is not None:
-            self.leaving.append(outcome)
+            self._say(outcome)
             if outcome.kind != OutcomeKind.RETURNED:
                 self.outbox[outcome.id] = outcome
                 self.outbox_bytes += size_bytes(outcome)
@@ -85,7 +99,7 @@ class Holdings:
 
     def say_all_again(self) -> None:
         """The listener is new: after a full report, the whole outbox has to be sent."""
-        self.leaving = list(self.outbox.values())
+        self.leaving = [outcome for outcome in self.outbox.values() if outcome.chunks is not UNSENT]
 
     def _forget(self, id: str) -> None:
         outcome = self.outbox.pop(id, None)

@@ -35,6 +35,10 @@ class Start(msgspec.Struct, array_like=True, tag=1):
     marks: str
     """Name of the file of ``CELLS`` bytes to map; empty where the slot has inherited it."""
     log_level: int
+    spool: str = ""
+    """Directory for large results."""
+    chunk_bytes: int = 1 << 30
+    """Results of more bytes are written there."""
 
 
 class Run(msgspec.Struct, array_like=True, tag=2):
@@ -42,6 +46,8 @@ class Run(msgspec.Struct, array_like=True, tag=2):
 
     cells: list[int]
     deliveries: list[Delivery]
+    paths: dict[str, str] = {}
+    """By id: the file with the arguments of a task whose delivery does not hold them."""
 
 
 class Recall(msgspec.Struct, array_like=True, tag=3):
@@ -70,6 +76,8 @@ class RunTime(msgspec.Struct, array_like=True, gc=False):
 class Finished(msgspec.Struct, array_like=True, tag=11):
     outcomes: list[Outcome]
     times: list[RunTime]
+    paths: dict[str, str] = {}
+    """By id: the file with the value of an outcome that does not hold it."""
 
 
 class GivenBack(msgspec.Struct, array_like=True, tag=12):

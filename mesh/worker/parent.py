@@ -23,6 +23,8 @@ from mesh.wire.messages import (
     Attached,
     Deliver,
     Delivery,
+    Fetched,
+    Grant,
     NewCoordinator,
     Notice,
     Offer,
@@ -34,9 +36,10 @@ from mesh.wire.messages import (
     SessionRequest,
 )
 from mesh.worker.batches import LONG_S, RunTimes, capacity, chunks, take
-from mesh.worker.holdings import Holdings
+from mesh.worker.holdings import UNSENT, Holdings
 from mesh.worker.orders import Finished, GivenBack, Loaded
 from mesh.worker.slots import Died, ProcessSlots, Slot, Slots
+from mesh.worker.transfers import Transfers
 
 STUCK_S = 0.1
 """How long a slot may be silent with more than one task, or tasks wait for any slot, before they are taken back."""
@@ -132,12 +135,17 @@ class Worker:
         self._spec = spec
         self._settings = settings
         self._log = log or logging.getLogger("mesh.worker")
-        self._slots = slots or ProcessSlots(spec.app, spec.pool, spec.concurrency, settings.max_body_bytes, self._log.getEffectiveLevel())
+        self._slots = slots or ProcessSlots(
+            spec.app, spec.pool, spec.concurrency, settings.max_body_bytes, self._log.getEffectiveLevel(), settings.piece_bytes
+        )
         self._on_ready = on_ready
         self._poller = Poller()
         self._wake, self._woken = socket.socketpair()
         self._tasks: dict[str, None] | None = None
         self._holdings = Holdings()
+        self._transfers = Transfers(settings.piece_bytes)
+        self._attachment = 0
+        """Generation of the link to which large values were sent."""
         self._times = RunTimes()
         self._greeted = 0
         """Generation of the link to which the last full report went."""
@@ -167,6 +175,7 @@ class Worker:
                     self._turn()
                 return self._exit_code
         finally:
+            self._transfers.close()
             self._slots.close()
             self._link.close()
             self._wake.close()
@@ -199,6 +208,8 @@ class Worker:
         for reply in self._link.receive():
             self._hear_node(reply)
         self._link.tick(now_s)
+        if self._transfers:
+            self._move_bodies(now_s)
         if self._woken.fileno() in events:
             self._obey()
         self._hand_out(now_s)
@@ -233,6 +244,9 @@ class Worker:
         verbose = self._log.isEnabledFor(logging.DEBUG)
         for outcome in report.outcomes:
             release(outcome.id)
+            if outcome.id in report.paths and outcome.id in self._holdings.held:
+                outcome.chunks = UNSENT
+                self._transfers.upload(outcome, report.paths[outcome.id])
             delivery = settle(outcome)
             if delivery is not None and (verbose or outcome.failure is not None):
                 self._log_end(delivery, outcome)
@@ -293,13 +307,21 @@ class Worker:
         if isinstance(reply, Deliver):
             tasks = self._tasks or {}
             unknown = [delivery for delivery in reply.deliveries if delivery.task not in tasks]
-            self._holdings.accept([delivery for delivery in reply.deliveries if delivery.task in tasks] if unknown else reply.deliveries)
+            known = [delivery for delivery in reply.deliveries if delivery.task in tasks] if unknown else reply.deliveries
+            self._transfers.fetch(self._slots.spool, self._holdings.accept(known))
             if unknown:
                 self._refuse(unknown)
         elif isinstance(reply, OutcomesKept):
             self._holdings.kept(reply.ids, reply.kinds)
         elif isinstance(reply, NewCoordinator):
             self._greeted = 0
+            self._transfers.ask_again()
+        elif isinstance(reply, Fetched):
+            self._transfers.on_fetched(reply)
+        elif isinstance(reply, Grant):
+            refused = self._transfers.on_grant(reply, time.monotonic())
+            if refused is not None:
+                self._holdings.leaving.append(refused)
         elif isinstance(reply, Notice):
             self._log.warning("%s", reply.text)
 
@@ -324,7 +346,8 @@ class Worker:
             share = -(-len(ready) // (len(slots) - position))
             batch = take(ready, slot.load, self._times.by_task, share)
             if batch:
-                slot.hand(batch, now_s)
+                paths = {delivery.id: self._transfers.path(delivery) for delivery, _ in batch if delivery.chunks is not None}
+                slot.hand(batch, now_s, paths)
                 self._moved_at_s = now_s
 
     def _check(self, now_s: float) -> None:
@@ -337,6 +360,23 @@ class Worker:
             count = self._holdings.give_back_ready()
             self._times.overall_s = max(self._times.overall_s, LONG_S)
             self._log.debug("%d tasks go back: every slot is busy", count)
+
+    # -- large bodies ---------------------------------------------------------------------------------------------------------------
+
+    def _move_bodies(self, now_s: float) -> None:
+        """Go on with bodies that are fetched and sent; go on with the tasks whose body is there."""
+        transfers, holdings = self._transfers, self._holdings
+        if self._link.attached is not None and self._attachment != self._link.generation:
+            self._attachment = self._link.generation
+            transfers.begin_again()
+        transfers.send(self._link.send, now_s)
+        for delivery, lost in transfers.take_fetched():
+            if lost is not None:
+                holdings.settle(lost)
+            elif delivery.id in holdings.held:
+                holdings.ready.append(delivery)
+        holdings.leaving += [outcome for outcome in transfers.take_sent() if outcome.id in holdings.outbox]
+        transfers.sweep(holdings.held, holdings.outbox)
 
     # -- to the node --------------------------------------------------------------------------------------------------------------
 
@@ -389,7 +429,9 @@ class Worker:
         if self._draining or len(holdings.outbox) > OUTBOX_MAX or holdings.outbox_bytes > OUTBOX_BYTES_MAX:
             return 0
         lanes = len(self._slots.ready) * self._slots.width
-        return capacity(lanes, self._times.overall_s, self._settings.prefetch_target_s, self._settings.max_prefetch)
+        # Who waits for large arguments occupies no lane
+        waiting = len(self._transfers.fetching()) if self._transfers else 0
+        return waiting + capacity(lanes, self._times.overall_s, self._settings.prefetch_target_s, self._settings.max_prefetch)
 
     def _info(self, attached: Attached) -> WorkerInfo:
         return WorkerInfo(
@@ -418,6 +460,7 @@ class Worker:
     def _drain(self) -> None:
         self._draining = True
         self._holdings.give_back_ready()
+        self._holdings.give_back(self._transfers.fetching())
         for slot in self._slots.ready:
             slot.recall()
         running = sorted({handed.delivery.task for slot in self._slots.ready for handed in slot.handed.values()})

@@ -34,7 +34,7 @@ def main() -> int:
     start = decode_order(work.receive()[0])
     assert isinstance(start, Start), "the parent speaks first"
     logging.basicConfig(level=start.log_level, format="[%(asctime)s: %(levelname)s/%(process)d] %(message)s")
-    executor = Executor({}, start.max_body_bytes)
+    executor = Executor({}, start.max_body_bytes, start.spool, start.chunk_bytes)
     station = Station(work, control, _shared_marks(sys.argv[3:], start.marks), executor)
     station.watch(end_process)
     try:

@@ -27,6 +27,7 @@ from mesh.worker.lanes import serve
 from mesh.worker.loader import Application
 from mesh.worker.orders import CELLS, Finished, Loaded, Mark, Order, Recall, Report, Run, Start, decode_report, encode
 from mesh.worker.pipe import Pipe
+from mesh.worker.spool import Spool
 from mesh.worker.station import Station
 
 POOLS = ("process", "thread", "async")
@@ -100,8 +101,8 @@ class Slot:
         self._free_cells: list[int] = []
         self._used_cells = 0
 
-    def hand(self, batch: list[tuple[Delivery, float]], now_s: float) -> None:
-        """Hand over deliveries that the load has accepted, with their estimates."""
+    def hand(self, batch: list[tuple[Delivery, float]], now_s: float, paths: dict[str, str]) -> None:
+        """Hand over deliveries that the load has accepted, with their estimates; ``paths`` has the files of large arguments, by id."""
         self.recalled = False
         if not self.handed:
             self.news_at_s = now_s
@@ -111,7 +112,7 @@ class Slot:
             self._marks[cell] = Mark.HANDED
             cells.append(cell)
             self.handed[delivery.id] = Handed(delivery, cell, estimate_s)
-        self.send(Run(cells, [delivery for delivery, _ in batch]))
+        self.send(Run(cells, [delivery for delivery, _ in batch], paths))
 
     def _new_cell(self) -> int:
         assert self._used_cells < CELLS, "capacity is bounded by max_prefetch, which is at most CELLS"
@@ -168,6 +169,7 @@ class Slots(ABC):
     def __init__(self, count: int, width: int) -> None:
         self.count = count
         self.width = width
+        self._spool: Spool | None = None
         self._slots: list[Slot] = []
         self._failures = [0] * count
         self._start_at_s: dict[int, float] = {}
@@ -187,6 +189,13 @@ class Slots(ABC):
     @abstractmethod
     def launch(self, number: int) -> Slot:
         """Start one child."""
+
+    @property
+    def spool(self) -> Spool:
+        """Where large bodies lie, until ``close``."""
+        if self._spool is None:
+            self._spool = Spool()
+        return self._spool
 
     def start(self, poller: Poller) -> None:
         """Start all; their pipes are kept in ``poller``."""
@@ -243,6 +252,8 @@ class Slots(ABC):
                 slot.host.kill()
         self._slots.clear()
         self._start_at_s.clear()
+        if self._spool is not None:
+            self._spool.close()
 
     # -- inside ---------------------------------------------------------------------------------------------------------------
 
@@ -307,9 +318,11 @@ class Slots(ABC):
 class ProcessSlots(Slots):
     """Slots in spawned processes: ``concurrency`` of one lane (pool ``process``), or one of ``concurrency`` lanes."""
 
-    def __init__(self, app: str, pool: str, concurrency: int, max_body_bytes: int, log_level: int = logging.WARNING) -> None:
+    def __init__(
+        self, app: str, pool: str, concurrency: int, max_body_bytes: int, log_level: int = logging.WARNING, chunk_bytes: int = 128 << 10
+    ) -> None:
         super().__init__(*((concurrency, 1) if pool == "process" else (1, concurrency)))
-        self._start = Start(app=app, pool=pool, width=self.width, max_body_bytes=max_body_bytes, marks="", log_level=log_level)
+        self._start = Start(app, pool, self.width, max_body_bytes, marks="", log_level=log_level, chunk_bytes=chunk_bytes)
 
     def launch(self, number: int) -> Slot:
         """Start a process; it loads the application by itself."""
@@ -320,7 +333,7 @@ class ProcessSlots(Slots):
         for end in theirs:
             end.close()
         slot = Slot(number, self.width, Pipe(ours[0]), Pipe(ours[1]), marks, host)
-        slot.send(msgspec.structs.replace(self._start, marks=host.marks))
+        slot.send(msgspec.structs.replace(self._start, spool=str(self.spool.path), marks=host.marks))
         return slot
 
 
@@ -408,10 +421,11 @@ class InProcessSlots(Slots):
     Tasks that the application gets later are announced within a beat.
     """
 
-    def __init__(self, app: Application, concurrency: int, max_body_bytes: int = 1 << 20) -> None:
+    def __init__(self, app: Application, concurrency: int, max_body_bytes: int = 1 << 20, chunk_bytes: int = 128 << 10) -> None:
         super().__init__(1, concurrency)
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._chunk_bytes = chunk_bytes
         self._announced: list[str] = []
         self._station: Station | None = None
 
@@ -419,7 +433,8 @@ class InProcessSlots(Slots):
         """Start the slot's threads."""
         ours, theirs = _two_pairs()
         marks = bytearray(CELLS)
-        self._station = Station(Pipe(theirs[0]), Pipe(theirs[1]), marks, Executor(self._app.tasks, self._max_body_bytes))
+        executor = Executor(self._app.tasks, self._max_body_bytes, str(self.spool.path), self._chunk_bytes)
+        self._station = Station(Pipe(theirs[0]), Pipe(theirs[1]), marks, executor)
         slot = Slot(number, self.width, Pipe(ours[0]), Pipe(ours[1]), marks, _Thread(self._station, self.width))
         self._announce()
         return slot

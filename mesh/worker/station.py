@@ -61,6 +61,7 @@ class Station:
             order = decode_order(frame)
             if isinstance(order, Run):
                 count += len(order.cells)
+                self.executor.paths.update(order.paths)
                 for todo in zip(order.cells, order.deliveries, strict=True):
                     self.todo.put(todo)
         return count
@@ -115,7 +116,9 @@ class Station:
                 known.total_s += seconds
                 known.longest_s = max(known.longest_s, seconds)
         if outcomes:
-            self.send(Finished(outcomes, list(times.values())))
+            written = self.executor.written
+            paths = {outcome.id: written.pop(outcome.id) for outcome in outcomes if outcome.id in written} if written else {}
+            self.send(Finished(outcomes, list(times.values()), paths))
 
     def send(self, report: Report) -> None:
         """Send to the parent. Without a parent nothing is left to do: that shows at the next read."""

@@ -17,6 +17,9 @@ from mesh.wire.messages import (
     Attached,
     Deliver,
     Delivery,
+    Fetch,
+    Fetched,
+    Grant,
     Offer,
     Outcome,
     OutcomeKind,
@@ -24,6 +27,8 @@ from mesh.wire.messages import (
     OutcomesKept,
     SessionReply,
     SessionRequest,
+    Upload,
+    UploadChunk,
 )
 from mesh.worker.parent import Worker, WorkerSpec
 from mesh.worker.slots import Slots
@@ -41,6 +46,10 @@ class FakeLink:
         self.attached: Attached | None = GREETING
         self.generation = 1
         self.sent: list[SessionRequest] = []
+        self.uploaded: dict[bytes, bytearray] = {}
+        """Large values that came, by the body's id."""
+        self.stored: dict[bytes, list[bytes]] = {}
+        """The chunks of large arguments, by the body's id."""
         self.ticks = 0
         self.closed = False
         self.takes = True
@@ -60,6 +69,12 @@ class FakeLink:
         if self.attached is None or not self.takes:
             return False
         self.sent.append(message)
+        if isinstance(message, Upload):
+            self.say(Grant(message.body, -(-message.size // message.chunk_bytes)))
+        elif isinstance(message, UploadChunk):
+            self.uploaded.setdefault(message.body, bytearray()).extend(message.data)
+        elif isinstance(message, Fetch):
+            self.say(Fetched(message.number, message.index, self.stored[message.chunks.body][message.index]))
         if self._keeps and isinstance(message, Outcomes):
             self.say(
                 OutcomesKept(message.worker, [outcome.id for outcome in message.outcomes], [outcome.kind for outcome in message.outcomes])
@@ -96,6 +111,10 @@ class FakeLink:
     @property
     def outcomes(self) -> list[Outcome]:
         return [outcome for message in list(self.sent) if isinstance(message, Outcomes) for outcome in message.outcomes]
+
+    def value(self, outcome: Outcome) -> Any:
+        """What a task returned, wherever its bytes are."""
+        return bodies.decode(outcome.body if outcome.chunks is None else bytes(self.uploaded[outcome.chunks.body]))
 
 
 class Running:

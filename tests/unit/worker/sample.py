@@ -71,6 +71,11 @@ def abort() -> None:
 
 
 @app.task
+def echo(value: Any) -> Any:
+    return value
+
+
+@app.task
 def big(size: int) -> bytes:
     return b"x" * size
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mesh.errors import MeshNotFound
-from mesh.wire import bodies
 from mesh.wire.entries import Status
 from mesh.wire.messages import Attached, Deliver, NewCoordinator, Notice, Offer, OutcomeKind, Outcomes, OutcomesKept, SessionRequest
 from mesh.worker.slots import InProcessSlots, ProcessSlots
@@ -421,4 +420,4 @@ def test_bodies_that_a_slot_has_no_time_to_read_do_not_stop_the_worker() -> None
         outcomes = worker.outcomes(f"big-{n}" for n in range(10))
         done = [outcome for outcome in outcomes.values() if outcome.kind == OutcomeKind.DONE]
         assert done
-        assert all(len(bodies.decode(outcome.body)) == 500_000 for outcome in done)
+        assert all(len(worker.link.value(outcome)) == 500_000 for outcome in done)

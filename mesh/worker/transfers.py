@@ -1,0 +1,120 @@
+"""The large bodies of a worker: arguments that are fetched before a slot gets the task, values that are sent before the outcome is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mesh.client.bodies import BodyReceiver, BodySender, Send
+from mesh.ids import body_id
+from mesh.wire.entries import Failure, Status
+from mesh.wire.messages import Delivery, Fetched, Grant, Outcome
+from mesh.worker.holdings import UNSENT
+from mesh.worker.spool import Arrival, Departure, Spool
+
+TOGETHER = 4
+"""Arguments that are fetched at once; further ones wait for these."""
+BODY_LOST = "mesh.errors.BodyLost"
+TOO_LARGE = "mesh.errors.BodyTooLarge"
+
+
+class Transfers:
+    """What is on its way, and the files of what is here."""
+
+    def __init__(self, chunk_bytes: int) -> None:
+        self._sender = BodySender(chunk_bytes, body_id)
+        self._receiver = BodyReceiver(TOGETHER)
+        self._arrivals: dict[str, tuple[Delivery, Arrival]] = {}
+        self._departures: dict[str, tuple[Outcome, Departure]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._arrivals or self._departures or self._sender)
+
+    def fetching(self) -> list[str]:
+        """Tasks whose arguments are not here yet."""
+        return [id for id in self._arrivals if id in self._receiver]
+
+    def fetch(self, spool: Spool, deliveries: Iterable[Delivery]) -> None:
+        """Get the arguments of these; ``take_fetched`` tells when they are here."""
+        for delivery in deliveries:
+            if delivery.chunks is not None and delivery.id not in self._arrivals:
+                arrival = spool.new()
+                self._arrivals[delivery.id] = delivery, arrival
+                self._receiver.add(delivery.id, delivery.chunks, arrival)
+
+    def path(self, delivery: Delivery) -> str:
+        """Where the arguments of a delivery are; empty when they came with it."""
+        return str(self._arrivals[delivery.id][1].path) if delivery.chunks is not None else ""
+
+    def upload(self, outcome: Outcome, path: str) -> None:
+        """Send the value of an outcome, which a slot has written; ``take_sent`` tells when it has gone."""
+        departure = Departure(Path(path), Path(path).stat().st_size)
+        self._departures[outcome.id] = outcome, departure
+        self._sender.add(outcome.id, departure)
+
+    def send(self, send: Send, now_s: float) -> None:
+        """Go on with all of it."""
+        self._sender.send(send, now_s)
+        self._receiver.send(send, now_s)
+
+    def ask_again(self) -> None:
+        """Another coordinator reigns."""
+        self._receiver.again()
+
+    def begin_again(self) -> None:
+        """The node is another one: it has nothing of what was sent."""
+        self._receiver.again()
+        self._sender.again()
+        for id, (outcome, departure) in self._departures.items():
+            if outcome.chunks is not UNSENT:
+                outcome.chunks = UNSENT
+                self._sender.add(id, departure)
+
+    def on_fetched(self, fetched: Fetched) -> None:
+        """A chunk has come."""
+        self._receiver.on_fetched(fetched)
+
+    def on_grant(self, grant: Grant, now_s: float) -> Outcome | None:
+        """The node takes chunks; or it refuses a value: the outcome that its task has instead."""
+        refused = self._sender.on_grant(grant, now_s)
+        if refused is None:
+            return None
+        outcome = self._departures[refused[0]][0]
+        outcome.status, outcome.chunks = Status.FAILURE, None
+        outcome.failure = Failure(TOO_LARGE, f"the result was refused by the node: {refused[1]}")
+        return outcome
+
+    def take_fetched(self) -> list[tuple[Delivery, Outcome | None]]:
+        """Deliveries whose arguments are here, or the outcome of one whose arguments are lost."""
+        taken: list[tuple[Delivery, Outcome | None]] = []
+        for id, error in self._receiver.take_finished():
+            delivery, arrival = self._arrivals[id]
+            arrival.finish()
+            failure = Failure(BODY_LOST, f"the arguments of {delivery.task}[{id}]: {error}: publish it again")
+            taken.append((delivery, Outcome(id=id, status=Status.FAILURE, failure=failure) if error else None))
+        return taken
+
+    def take_sent(self) -> list[Outcome]:
+        """Outcomes whose value has gone to the node: they can follow it."""
+        sent: list[Outcome] = []
+        for id, chunks in self._sender.take_finished():
+            outcome = self._departures[id][0]
+            outcome.chunks = chunks
+            sent.append(outcome)
+        return sent
+
+    def close(self) -> None:
+        """Remove all files."""
+        self.sweep({}, {})
+
+    def sweep(self, held: Mapping[str, object], outbox: Mapping[str, object]) -> None:
+        """Remove arguments of tasks that are not held any more, and values of outcomes that are kept."""
+        for id in [id for id in self._arrivals if id not in held]:
+            self._receiver.drop(id)
+            self._arrivals.pop(id)[1].remove()
+        for id in [id for id in self._departures if id not in outbox]:
+            outcome, departure = self._departures.pop(id)
+            self._sender.drop(id)
+            if outcome.chunks is not None and outcome.chunks is not UNSENT:
+                self._sender.forget(outcome.chunks)
+            departure.remove()
