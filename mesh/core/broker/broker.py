@@ -8,11 +8,11 @@ from functools import partial
 from mesh.config import Settings
 from mesh.core.broker.admission import Admission
 from mesh.core.broker.bodies import LargeBodies, lost
-from mesh.core.broker.dead_letters import DeadLetters
+from mesh.core.broker.dead_letters import DeadLetters, renewed
 from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
-from mesh.core.broker.queues import Queue, Record, again_with, rank
+from mesh.core.broker.queues import Queue, Record, rank
 from mesh.core.broker.results import Removed, Results
 from mesh.core.broker.takeover import Takeover
 from mesh.core.broker.watchers import Watchers
@@ -273,7 +273,7 @@ class Broker:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = (worker.name or worker.id) if worker is not None else record.worker
         attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
-        again = again_with(message, (*message.history, attempt), self._delayed.eta_ms(message, record.journal))
+        again = renewed(message, (*message.history, attempt), self._delayed.eta_ms(message, record.journal))
         limit = message.max_deliveries or self._policies.for_queue(message.queue, "max_deliveries")
         if again.attempts >= limit:
             text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
@@ -294,7 +294,7 @@ class Broker:
         if known is not None:
             self.results.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
-            self._replica.write(again_with(letter.message, ()))
+            self._replica.write(renewed(letter.message, ()))
 
     def _drop(self, record: Record, why: str, letter: bool) -> None:
         """Its queue was over its limit: it fails, and is kept as a dead letter if that is wanted."""

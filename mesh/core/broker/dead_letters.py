@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from mesh.core.cluster.replica import Journal
 from mesh.wire.entries import Attempt, DeadLetter, Message
 
@@ -44,16 +46,7 @@ class DeadLetters:
 
 def renewed(message: Message, history: tuple[Attempt, ...], eta_ms: int = 0) -> Message:
     """The message as a new entry, with the attempts that were lost so far."""
-    return Message(
-        message.id,
-        message.queue,
-        message.task,
-        message.body,
-        attempts=len(history),
-        eta_ms=eta_ms,
-        max_deliveries=message.max_deliveries,
-        history=history,
-    )
+    return replace(message, attempts=len(history), eta_ms=eta_ms, history=history)
 
 
 def as_row(letter: DeadLetter) -> dict[str, Any]:

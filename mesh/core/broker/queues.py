@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from msgspec.structs import replace
-
 from mesh.core.broker.lanes import Lane, oldest
 from mesh.core.cluster.replica import Journal
 from mesh.core.states import RECORD_TRANSITIONS, RecordEvent, RecordState
 from mesh.errors import LocalProtocolError
-from mesh.wire.entries import Attempt, Message
+from mesh.wire.entries import Message
 from mesh.wire.messages import Delivery
 
 
@@ -53,11 +51,6 @@ class Record:
 def rank(message: Message, journal: Journal, sequence: int) -> tuple[int, bytes, int]:
     """Which of two entries for one id stands: an entry that counts one more attempt replaced the other, else the dot decides."""
     return message.attempts, journal.name, sequence
-
-
-def again_with(message: Message, history: tuple[Attempt, ...], eta_ms: int = 0) -> Message:
-    """The message as it is written anew after deliveries that did not end it."""
-    return replace(message, attempts=len(history), eta_ms=eta_ms, history=history)
 
 
 class Queue:

@@ -42,7 +42,7 @@ class Ticket:
         """Its name before the coordinator."""
         self.wants = wants
         """What to reserve; empty when no queue among the messages' makes its publishers wait."""
-        self.sizes = [len(message.body) for message in submit.messages]
+        self.sizes = [message.size for message in submit.messages]
         self.deadline = deadline
         """When the publisher is told that it was in vain; 0: at once."""
         self.several = submit.several

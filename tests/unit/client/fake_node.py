@@ -19,6 +19,9 @@ from mesh.wire.messages import (
     Attached,
     Confirm,
     Detach,
+    Fetch,
+    Fetched,
+    Grant,
     Leaving,
     NewCoordinator,
     Ping,
@@ -28,6 +31,8 @@ from mesh.wire.messages import (
     Results,
     SessionReply,
     Submit,
+    Upload,
+    UploadChunk,
     Watch,
 )
 
@@ -73,6 +78,10 @@ class FakeNode:
         self.answer: Callable[[str, str], tuple[object, str]] = answer_status
         self.refusal: Refused | None = None
         self.silent = False
+        self.uploaded: dict[bytes, bytearray] = {}
+        """Large bodies that came, by their id."""
+        self.stored: dict[bytes, list[bytes]] = {}
+        """The chunks of large results, by the body's id."""
         self.max_body_bytes = max_body_bytes
         self.attaches: list[Attach] = []
         self.submits: list[list[str]] = []
@@ -173,6 +182,12 @@ class FakeNode:
             self._send(session, Attached("default", "meshid", "server", "nodeid", "server", max_body_bytes=self.max_body_bytes))
         elif isinstance(request, Submit):
             self._submit(session, request)
+        elif isinstance(request, Upload):
+            self._send(session, Grant(request.body, -(-request.size // request.chunk_bytes)))
+        elif isinstance(request, UploadChunk):
+            self.uploaded.setdefault(request.body, bytearray()).extend(request.data)
+        elif isinstance(request, Fetch):
+            self._send(session, Fetched(request.number, request.index, self.stored[request.chunks.body][request.index]))
         elif isinstance(request, Watch):
             self._watch(session, request)
         elif isinstance(request, Ping):
