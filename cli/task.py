@@ -11,7 +11,7 @@ from mesh.cli.attach import mesh_option
 
 from mesh.app import Mesh
 from mesh.client.options import Options
-from mesh.errors import MeshError, NotFound, ResultTimeout, UnknownTask, UsageError
+from mesh.errors import MeshError, NotFound, ResultRemoved, ResultTimeout, UnknownTask, UsageError
 from mesh.result import AsyncResult
 from mesh.task import Task
 from mesh.worker.loader import load
@@ -146,8 +146,11 @@ def _tell(found: AsyncResult[Any], as_json: bool, *, heading: bool = False) -> i
     if isinstance(value, Exception):
         if heading and found.traceback:
             click.echo(found.traceback.rstrip(), err=True)
-        more = "" if heading else f"; its traceback: mesh result {found.id}"
-        raise MeshError(f"the task failed: {type_of(value)}: {value} (worker {found.worker} on node {found.node}){more}")
+        if isinstance(value, ResultRemoved):
+            raise value
+        more = "" if heading or not found.traceback else f"; its traceback: mesh result {found.id}"
+        where = f" (worker {found.worker} on node {found.node})" if found.worker else ""
+        raise MeshError(f"the task failed: {type_of(value)}: {value}{where}{more}")
     if heading:
         click.echo(state, err=state == "SUCCESS")
     if state == "SUCCESS":

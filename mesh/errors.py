@@ -182,6 +182,7 @@ class ResultRemoved(MeshError, LookupError):
     """The task is over, and its result was removed (``result_expires_s``, ``max_results_bytes``)."""
 
     fault = Fault.CALLER
+    exit_code = 3
 
 
 class TaskError(MeshError):

@@ -40,15 +40,16 @@ def total_bytes() -> int:
 class Footprint:
     """Judges the memory of this process; make it before the process loads what it is to hold.
 
-    Python gives memory back to the system late or never, and uses it again. So of what the process took at its most, only the share
-    counts that is in use by as many entries as it still holds: else a queue that was once long would shut publishers out for ever.
+    Python gives memory back to the system late or never, and uses it again. So when the process holds fewer entries than when it grew
+    last, what is in use is reckoned by their number: else a queue that was once long would shut publishers out for ever.
     """
 
     def __init__(self, measure: Callable[[], int] = resident_bytes, total: Callable[[], int] = total_bytes) -> None:
         self._measure = measure
         self._total_bytes = total()
         self._empty_bytes = self._most_bytes = measure()
-        self._entries_at_most = 0
+        self._entry_bytes = 0.0
+        """What an entry took when the process grew last."""
         self.high = ""
         """Why too much is taken, for people; empty while it is not."""
 
@@ -67,8 +68,12 @@ class Footprint:
 
     def _used_bytes(self, entries: int) -> int:
         taken = self._measure()
-        if taken >= self._most_bytes or entries >= self._entries_at_most:
-            self._most_bytes, self._entries_at_most = max(taken, self._most_bytes), entries
-            return taken
-        grown = self._most_bytes - self._empty_bytes
-        return min(taken, self._empty_bytes + grown * entries // max(1, self._entries_at_most))
+        grown = max(0, taken - self._most_bytes)
+        used = min(taken, int(self._empty_bytes + self._entry_bytes * entries) + grown)
+        if grown:
+            self._most_bytes = taken
+            if entries:
+                self._entry_bytes = max(0, used - self._empty_bytes) / entries
+            else:
+                self._empty_bytes = used
+        return used

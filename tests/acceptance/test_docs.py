@@ -18,6 +18,8 @@ from tests.polling import poll_until
 PAGES = [page for page in documents.pages() if page.runs]
 BANNER_S = 15.0
 SECRET = re.compile(r"\b[a-z2-7]{32}\b")
+ALARM_FIELDS = {"node", "kind", "text", "blocks"}
+"""Of what a mesh that is well has none of; tests/unit/core/test_alarms.py holds them."""
 LOBBY = "192.168.1.5:7117"
 """The first node's lobby, as the pages have it."""
 
@@ -132,4 +134,5 @@ def test_the_page_of_status_has_every_field_and_no_other(machine: Machine, node:
     said = {"": set(status)}
     said |= {key: set(status[key][0]) for key in ("nodes", "workers", "queues")}
     said |= {key: set(status[key]) for key in ("results", "counters")}
+    said["alarms"] = ALARM_FIELDS
     assert documents.fields_by_heading(Path("docs/reference/status.md")) == said

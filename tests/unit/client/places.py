@@ -10,11 +10,13 @@ from typing import Any
 
 from mesh.discovery import local
 
+from mesh import ids
 from mesh.client.find import NodeFinder
 from mesh.client.link import Link
 from mesh.config import Settings
 from mesh.storage.home import Home
 from mesh.transport.poller import Poller
+from mesh.wire.entries import Message
 from mesh.wire.messages import SessionReply
 from tests.unit.client.fake_node import FakeNode, Run, run_nothing
 
@@ -68,3 +70,13 @@ def drive(link: Link, until: Callable[[], object], deadline_s: float = 10.0) -> 
         replies += link.receive()
         link.tick(time.monotonic())
     return replies
+
+
+def message(id: str | None = None, body: bytes = b"body") -> Message:
+    """A task to publish."""
+    return Message(id or ids.task_id(), "default", "tasks.add", body)
+
+
+def soon(seconds: float = 10.0) -> float:
+    """A deadline, monotonic."""
+    return time.monotonic() + seconds

@@ -8,12 +8,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mesh import ids
 from mesh.client.client import Client, release, shared_client
 from mesh.config import Settings
 from mesh.errors import (
@@ -25,35 +23,12 @@ from mesh.errors import (
     NotAllowed,
     PublishUnknown,
 )
-from mesh.wire.entries import Message, Status
+from mesh.wire.entries import Status
 from mesh.wire.messages import Confirm, Refused, Submit
 from tests.polling import poll_until
+from tests.unit.client.conftest import MakeClient
 from tests.unit.client.fake_node import success
-from tests.unit.client.places import QUICK, Place
-
-MakeClient = Callable[..., Client]
-
-
-@pytest.fixture
-def make_client(place: Place) -> Iterator[MakeClient]:
-    made: list[Client] = []
-
-    def make(**settings: float) -> Client:
-        made.append(Client(place.finder(**settings), "test", Settings(**(QUICK | settings))))
-        return made[-1]
-
-    yield make
-    for client in made:
-        client.close()
-
-
-def message(id: str | None = None, body: bytes = b"body") -> Message:
-    return Message(id or ids.task_id(), "default", "tasks.add", body)
-
-
-def soon(seconds: float = 10.0) -> float:
-    return time.monotonic() + seconds
-
+from tests.unit.client.places import QUICK, Place, message, soon
 
 # -- confirms --------------------
 

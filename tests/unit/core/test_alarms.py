@@ -97,3 +97,18 @@ def test_over_max_accepted_bytes_a_publisher_that_waits_is_let_in_when_there_is_
     cluster.run(0.1)
     assert [go.number for go in client.got(Go)] == [number]
     assert client.copies(follow(client, client.got(Go)[0], "t2", body=half)) == 1
+
+
+def test_status_shows_whose_alarm_it_is_and_whom_it_blocks() -> None:
+    cluster = Cluster("abc")
+    cluster.until(cluster.agreed)
+    leader = cluster.coordinator
+    (member,) = {"a", "b", "c"} - {leader, *cluster[leader].replication.deputies}
+    cluster.turn(cluster.nodes[leader], cluster[leader].alarms.set, MEMORY, "too little")
+    cluster.turn(cluster.nodes[member], cluster[member].alarms.set, DISK, "too full")
+    cluster.run(0.4)
+    rows = {row["node"]: row for row in cluster[leader].alarms.report()}
+    assert rows == {
+        leader: {"node": leader, "kind": "memory", "text": "too little", "blocks": "mesh"},
+        member: {"node": member, "kind": "disk", "text": "too full", "blocks": "node"},
+    }
