@@ -69,6 +69,14 @@ class Settings:
         choices=("available", "safe"),
         mesh_wide=True,
     )
+    forget_after_s: float = _setting(
+        2_592_000.0,
+        "absence after which a node is forgotten: it no longer counts, and what it brings back later is not run but kept in the list "
+        "`quarantine`",
+        low=60,
+        high=31_536_000,
+        mesh_wide=True,
+    )
     reconcile_timeout_s: float = _setting(
         2.0, "longest wait for the reports of reachable members at the start of a reign", low=0.1, high=60
     )

@@ -13,6 +13,7 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.edge.sessions import Edge
 from mesh.core.states import Role
 from mesh.core.turn import Turn
+from mesh.core.upkeep import Upkeep
 from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Reign, Report, Reserve, Watch, WorkerGone
 
 NOTICE_INTERVAL_S = 1.0
@@ -33,6 +34,7 @@ class Coordinator:
         broker: Broker,
         dispatcher: Dispatcher,
         edge: Edge,
+        upkeep: Upkeep,
         turn: Turn,
         settings: Settings,
         *,
@@ -44,6 +46,7 @@ class Coordinator:
         self._broker = broker
         self._dispatcher = dispatcher
         self._edge = edge
+        self._upkeep = upkeep
         self._turn = turn
         self._settings = settings
         self._answer = answer
@@ -79,6 +82,7 @@ class Coordinator:
     def end(self) -> None:
         """This node stepped down."""
         self._broker.end()
+        self._upkeep.end()
         self._replication.leading = False
 
     def renew(self) -> None:
@@ -166,6 +170,7 @@ class Coordinator:
             self._reconcile()
         self._ask_for_reports()
         self._replication.appoint()
+        self._upkeep.tick(self.now, self._broker.wall_ms)
         for member in self._membership.admitted():
             peer = self._membership.peers.get(member.id)
             if peer is not None and peer.left:
@@ -202,6 +207,7 @@ class Coordinator:
             return
         self._replication.on_report(sender, report)
         self._broker.admission.forget(sender)  # it asks again
+        self._upkeep.on_report(sender, report)
         self._broker.takeover.on_reported_leases(report.leases)
         self._broker.hold_back(sender)
         self._broker.on_attached_workers(sender, set(report.workers), self.now)

@@ -10,11 +10,12 @@ from mesh.config import Settings
 from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
+from mesh.core.cluster.absences import Absences
 from mesh.core.cluster.alarms import Alarms
 from mesh.core.cluster.bodies import Bodies
 from mesh.core.cluster.channels import Arrival
 from mesh.core.cluster.election import Election
-from mesh.core.cluster.membership import NEVER, Membership, Peer
+from mesh.core.cluster.membership import NEVER, Membership
 from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.recovery import Recovery
 from mesh.core.cluster.replica import Replica
@@ -23,9 +24,11 @@ from mesh.core.cluster.twins import Twins
 from mesh.core.coordinator import Coordinator
 from mesh.core.edge.sessions import Edge
 from mesh.core.effects import Batch, Identity, Restored, Sends
+from mesh.core.pulse import Pulse
 from mesh.core.relay import Relay
 from mesh.core.states import Role
 from mesh.core.turn import Turn
+from mesh.core.upkeep import Upkeep
 from mesh.wire.entries import Member
 from mesh.wire.frames import Envelope
 from mesh.wire.messages import (
@@ -81,6 +84,7 @@ class Machine:
         self.bodies = Bodies(self.replica, self.turn)
         self.bodies.load()
         self.membership = Membership(me, self.replica, settings)
+        self.absences = Absences(self.replica, self.membership, settings)
         self.replication = Replication(me, self.replica, self.membership, self.turn, settings)
         self.election = Election(
             me,
@@ -92,12 +96,14 @@ class Machine:
             on_follow=self._follow,
             on_renewed=lambda: self.reign.renew(),
             is_complete=self.replication.is_complete,
+            is_forgotten=self.absences.forgotten,
         )
         self.election.restore(restored.term, restored.voted_for)
         self.recovery = Recovery(restored.salvage, self.replica, self.replication, self.election, self.turn)
         self.twins = Twins(me, self.membership, settings, self.election.up_ms)
         self.policies = Policies(self.replica, settings)
         self.relay = Relay(self)
+        self.pulse = Pulse(self)
         self.large_bodies = LargeBodies(me.id, self.bodies, self.replica, self.membership, self.replication, self.turn)
         self.news: list[str] = []
         """Lines for the log, until the loop has written them."""
@@ -113,6 +119,7 @@ class Machine:
             self.relay.to_edge,
             self.news.append,
         )
+        self.upkeep = Upkeep(self.replica, self.membership, self.replication, self.absences, self.turn)
         self.dispatcher = Dispatcher(self.broker, self.replication, settings, self.relay.to_edge)
         self.edge = self._make_edge()
         self.reign = self._make_reign()
@@ -153,6 +160,7 @@ class Machine:
             self.broker,
             self.dispatcher,
             self.edge,
+            self.upkeep,
             self.turn,
             self.settings,
             answer=self.relay.answer,
@@ -164,7 +172,7 @@ class Machine:
         to_edge: dict[type, Callable[[str, Any], None]]
         to_edge = dict.fromkeys((Deliver, OutcomesKept, Results, Answer, Notice, Reserved, Fetched), self.relay.on_edge_message)
         return {
-            Heartbeat: self._on_heartbeat,
+            Heartbeat: self.pulse.on_heartbeat,
             Goodbye: self._on_goodbye,
             PreVote: self.election.on_pre_vote,
             PreVoted: self.election.on_pre_voted,
@@ -196,6 +204,7 @@ class Machine:
             self.election.started_at = now
             self.membership.load()
             self.policies.load()
+            self.absences.load()
             self.introduce(self.recovery.members())
             former = self.membership.members.get(self.me.id)
             self.former_addresses = former.addresses if former is not None else []
@@ -210,7 +219,7 @@ class Machine:
         if self.now - self._beat_at >= self.settings.heartbeat_interval_s:
             self._beat_at = self.now
             for peer in self.membership.peers.values():
-                self._send_heartbeat(peer)
+                self.pulse.send(peer)
         self.edge.tick()
         self.alarms.tick()
         self.recovery.tick()
@@ -291,7 +300,7 @@ class Machine:
         """The connection to a peer is up: greet it at once."""
         peer = self.membership.peers.get(peer_id)
         if peer is not None:
-            self._send_heartbeat(peer)
+            self.pulse.send(peer)
 
     def on_knock(self, member: Member) -> list[Member]:
         """A newcomer that proved to hold the fleet secret is admitted; returns the members that it should know."""
@@ -350,7 +359,7 @@ class Machine:
             self.replication.forget_peer(peer_id)
             self.broker.node_lost(peer_id, self.now)
         if newly_heard:
-            self._send_heartbeat(peer)
+            self.pulse.send(peer)
         if not isinstance(message, Reset):
             self._handlers[type(message)](peer_id, message)
 
@@ -372,7 +381,7 @@ class Machine:
         self.replication.flush(self.now)
         self.election.yield_()
         for peer in self.membership.reachable():
-            self._send_heartbeat(peer)
+            self.pulse.send(peer)
         if successor:
             self.turn.to_peer_after_commit(successor, Abdicate(term))
 
@@ -382,46 +391,7 @@ class Machine:
         if successor and self.election.role == Role.REIGNING:
             self._step_down_for(successor)
 
-    # -- heartbeats --------------------
-
-    def _send_heartbeat(self, peer: Peer) -> None:
-        hears = not peer.refused and peer.heard_within(self.now, self.settings.heartbeat_timeout_s)
-        election = self.election
-        followers, elected_in = election.standing()
-        self.turn.to_peer(
-            peer.id,
-            Heartbeat(
-                term=election.term,
-                coordinator=election.coordinator,
-                hears_you=hears,
-                complete=self.replication.is_complete(),
-                weight=self.me.weight,
-                never_coordinate=self.me.never_coordinate or election.leaving or election.damaged,
-                up_ms=election.up_ms(),
-                wall_ms=self.wall_ms,
-                asleep=election.reluctant(),
-                authority=election.role == Role.REIGNING,
-                echo_ms=election.echo_ms(peer),
-                followers=followers,
-                elected_in=elected_in,
-                alarm=self.alarms.own,
-                mesh_alarm=self.alarms.of_mesh,
-            ),
-        )
-        peer.channel.ask_again()
-
-    def _on_heartbeat(self, sender: str, beat: Heartbeat) -> None:
-        peer = self.membership.peers[sender]
-        became_two_way = beat.hears_you and not peer.hears_me
-        peer.beat = beat
-        peer.skew_ms = beat.wall_ms - self.wall_ms
-        peer.hears_me = beat.hears_you
-        if beat.echo_ms >= 0:
-            peer.lease_from = self.election.started_at + beat.echo_ms / 1000
-        if beat.hears_you:
-            self.election.on_heartbeat(sender, beat)
-            if became_two_way:
-                self._send_heartbeat(peer)
+    # -- peers that come and go --------------------
 
     def _on_goodbye(self, sender: str, message: Goodbye) -> None:
         peer = self.membership.peers[sender]
@@ -444,7 +414,7 @@ class Machine:
     def _channel_broke(self, peer_id: str) -> None:
         """Messages between this node and a peer were lost: reconcile with it anew."""
         self.replication.forget_peer(peer_id)
-        self._send_heartbeat(self.membership.peers[peer_id])
+        self.pulse.send(self.membership.peers[peer_id])
         if self.election.is_coordinator:
             self.reign.ask(peer_id)
         elif self.election.coordinator == peer_id:
@@ -482,7 +452,11 @@ class Machine:
     def _on_replicate(self, sender: str, message: Replicate) -> None:
         if message.term != self.election.term or (sender != self.election.coordinator and not self.election.is_coordinator):
             return
-        if not self.replication.on_replicate(sender, message):
+        if self.election.is_coordinator:
+            joined_on = self.upkeep.take_in(sender, message, self.wall_ms)
+        else:
+            joined_on = self.replication.on_replicate(sender, message)
+        if not joined_on:
             self._channel_broke(sender)
             return
         mine = self.membership.members.get(self.me.id)

@@ -91,6 +91,7 @@ def _node(machine: Machine, member: Member) -> dict[str, Any]:
         role = "deputy"
     else:
         role = "member"
+    since_ms = machine.absences.since_ms(member.id)
     return {
         "name": member.name,
         "id": member.id,
@@ -99,5 +100,7 @@ def _node(machine: Machine, member: Member) -> dict[str, Any]:
         "role": role,
         "pid": member.pid,
         "version": member.version,
+        "absent_s": None if since_ms is None else max(0, machine.wall_ms - since_ms) // 1000,
+        "forgotten": machine.absences.forgotten(member.id),
         "skew_ms": membership.skew_ms(member.id) if me or reachable else None,
     }

@@ -10,6 +10,9 @@ from enum import IntEnum
 
 import msgspec
 
+QUARANTINE = "quarantine"
+"""The list of messages that a forgotten node brought back."""
+
 
 class Scope(IntEnum):
     """Who holds the entries of a journal."""
@@ -158,6 +161,8 @@ class DeadLetter(msgspec.Struct, array_like=True, tag=5):
     reason: str
     at_ms: int = 0
     """Wall clock of the coordinator that gave up."""
+    held_in: str = ""
+    """The list that it is in, empty for that of its own queue; ``quarantine`` for what a forgotten node brought back (R17)."""
 
 
 class Chunk(msgspec.Struct, array_like=True, tag=6, gc=False):
@@ -174,6 +179,16 @@ class Chunk(msgspec.Struct, array_like=True, tag=6, gc=False):
         return Chunk(self.body, self.index, b"")
 
 
-Entry = Message | Result | Member | Setting | DeadLetter | Chunk
+class Absence(msgspec.Struct, array_like=True, tag=9):
+    """A node is away for long (R17); settled when it is back and all that it held is known."""
+
+    id: str
+    since_ms: int
+    """Wall clock of the coordinator that missed it, milliseconds since 1970."""
+    forgotten: bool = False
+    """It was away for longer than ``forget_after_s``: the context no longer waits for it, and what it brings back is not run by itself."""
+
+
+Entry = Message | Result | Member | Setting | DeadLetter | Chunk | Absence
 Dot = tuple[bytes, int]
 """(journal, sequence): the identity of an entry."""

@@ -97,6 +97,8 @@ class Heartbeat(msgspec.Struct, array_like=True, tag=1, gc=False):
     """``code: text`` while the sender's disk or memory is over its limit."""
     mesh_alarm: str = ""
     """The sender coordinates, and all publishers shall wait: ``code: text``."""
+    forgot_you: bool = False
+    """For the sender's mesh the receiver was away for longer than ``forget_after_s``: the receiver gives way (R17)."""
 
 
 class Goodbye(msgspec.Struct, array_like=True, tag=2):
@@ -147,6 +149,8 @@ class Report(msgspec.Struct, array_like=True, tag=8):
     """Journals that the sender does not hold, but wants the coordinator's context of: those of a damaged state directory (R20)."""
     leases: list[tuple[str, str, list[str]]] = []
     """(worker id, its node, message ids) that may be running, as the sender knows from its time as coordinator or deputy."""
+    written: list[bytes] = []
+    """The journals that the sender's process writes: all others of its journals are closed (R19)."""
 
 
 class Welcome(msgspec.Struct, array_like=True, tag=9):
@@ -174,6 +178,8 @@ class Replicate(msgspec.Struct, array_like=True, tag=10):
     """Ids of the nodes that hold, or are getting, a full copy beside the coordinator."""
     stream: int = 0
     """Number of the Report that opened the two streams of this pair; batches and acknowledgements of earlier ones are void."""
+    pruned: list[bytes] = []
+    """Journals that no node needs a line of its context for any more (R19)."""
 
 
 class Replicated(msgspec.Struct, array_like=True, tag=11):

@@ -132,8 +132,14 @@ class Broker:
                 self._replica.settle(*place)
             if entry.id in self.watchers:
                 self._push_result(self._me.id, entry)
+            held = self.dead_letters.held(entry.id)
+            if held is not None:  # in quarantine, and run elsewhere after all
+                self._replica.settle(*held)
         elif isinstance(entry, DeadLetter):
-            self.dead_letters.add(entry, journal, sequence)
+            if entry.held_in and (entry.message.id in self.results or self.is_live(entry.message.id)):
+                self._replica.settle(journal, sequence)
+            else:
+                self.dead_letters.add(entry, journal, sequence)
 
     def _enqueue(self, journal: Journal, sequence: int, message: Message) -> None:
         id = message.id
@@ -424,7 +430,8 @@ class Broker:
                 if record is not None and record.state is RecordState.LEASED:
                     states.append((id, Status.STARTED))
                 else:
-                    states.append((id, Status.PENDING if self.is_live(id) else Status.UNKNOWN))
+                    known = self.is_live(id) or self.dead_letters.get(id) is not None
+                    states.append((id, Status.PENDING if known else Status.UNKNOWN))
         self._post(node, ResultsMessage(results, states), True)
 
     def hold_back(self, node: str) -> None:

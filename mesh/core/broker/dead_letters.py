@@ -30,18 +30,28 @@ class DeadLetters:
         """A dead letter with its dot, or None."""
         return self._by_id.get(id)
 
+    def held(self, id: str) -> tuple[Journal, int] | None:
+        """The dot of a message that is in quarantine, None when this one is not."""
+        known = self._by_id.get(id)
+        return known[:2] if known is not None and known[2].held_in else None
+
     def of_queue(self, queue: str) -> list[DeadLetter]:
-        """The dead letters of one queue, oldest first."""
-        letters = [letter for _, _, letter in self._by_id.values() if letter.message.queue == queue]
+        """The dead letters of one queue, or those in quarantine, oldest first."""
+        letters = [letter for _, _, letter in self._by_id.values() if list_of(letter) == queue]
         return sorted(letters, key=lambda letter: (letter.at_ms, letter.message.id))
 
     def count(self, queue: str) -> int:
         """How many dead letters a queue has."""
-        return sum(letter.message.queue == queue for _, _, letter in self._by_id.values())
+        return sum(list_of(letter) == queue for _, _, letter in self._by_id.values())
 
     def queues(self) -> set[str]:
         """Names of queues that have dead letters."""
-        return {letter.message.queue for _, _, letter in self._by_id.values()}
+        return {list_of(letter) for _, _, letter in self._by_id.values()}
+
+
+def list_of(letter: DeadLetter) -> str:
+    """The list that a dead letter is in: its queue's, or the quarantine."""
+    return letter.held_in or letter.message.queue
 
 
 def renewed(message: Message, history: tuple[Attempt, ...], eta_ms: int = 0) -> Message:

@@ -39,6 +39,7 @@ class Election:
         on_follow: Callable[[], None],
         on_renewed: Callable[[], None],
         is_complete: Callable[[], bool],
+        is_forgotten: Callable[[str], bool],
     ) -> None:
         self._me = me
         self._membership = membership
@@ -49,6 +50,7 @@ class Election:
         self._on_follow = on_follow
         self._on_renewed = on_renewed
         self._is_complete = is_complete
+        self._is_forgotten = is_forgotten
         self.role = Role.FOLLOWER
         self.term = 0
         self.voted_for = ""
@@ -106,8 +108,12 @@ class Election:
 
     def _outranked_by(self, coordinator: str, followers: int, elected_in: int) -> bool:
         """Of two coordinators the one with more followers stays, so that a node that was away alone does not end the reign of the others;
-        of equals the one that was elected in the lower term, as its reign is the older one.
+        of equals the one that was elected in the lower term, as its reign is the older one. One that was forgotten gives way (R17).
         """
+        forgot_it, peer = self._is_forgotten(coordinator), self._membership.peers.get(coordinator)
+        forgot_me = peer is not None and peer.beat is not None and peer.beat.forgot_you
+        if forgot_it != forgot_me:
+            return forgot_me
         mine = self.standing()
         return (followers, -elected_in, coordinator) > (mine[0], -mine[1], self.coordinator)
 
@@ -246,8 +252,8 @@ class Election:
     # -- messages --------------------
 
     def on_pre_vote(self, sender: str, message: PreVote) -> None:
-        """Would this node vote for the sender? Not while it hears a coordinator (R13)."""
-        granted = message.term > self.term and not self.hears_coordinator()
+        """Would this node vote for the sender? Not while it hears a coordinator (R13), and not for one that was forgotten (R17)."""
+        granted = message.term > self.term and not self.hears_coordinator() and not self._is_forgotten(sender)
         self._turn.to_peer(sender, PreVoted(self.term, granted))
 
     def on_pre_voted(self, sender: str, message: PreVoted) -> None:

@@ -14,10 +14,10 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.effects import Gap, Salvage
 from mesh.core.states import Role
 from mesh.core.turn import Turn
-from mesh.wire.entries import Member, Scope, Setting
+from mesh.wire.entries import Absence, Member, Scope, Setting
 from mesh.wire.frames import decode_entry
 
-SHARED_KINDS = (Member, Setting)
+SHARED_KINDS = (Member, Setting, Absence)
 
 
 class Recovery:

@@ -235,6 +235,18 @@ class Replica:
                 self.pages.drop(journal)
                 self._turn.drop(journal.name)
 
+    def prune(self, names: Iterable[bytes]) -> None:
+        """Forget journals of which nothing is live, here nor anywhere (R19)."""
+        for name in names:
+            journal = self.journals.get(name)
+            if journal is not None and not journal.count and name not in self.written():
+                del self.journals[name]
+                self._turn.drop(name)
+
+    def written(self) -> set[bytes]:
+        """The journals that this process writes."""
+        return {journal.name for journal in self._own.values()}
+
     # -- reconciliation --------------------
 
     def heads(self) -> list[HeadState]:

@@ -4,7 +4,7 @@ all, and settlements back to the writers (DESIGN 4). On every (re)connect two no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -117,7 +117,7 @@ class Replication:
         self._reports += 1
         self._awaited_welcome = self._reports
         heads, live = [journal.head() for journal in journals], [journal.live_dots() for journal in journals if journal.count]
-        report = Report(term, heads, live, workers, self._reports, also, by_worker(self.soft_leases))
+        report = Report(term, heads, live, workers, self._reports, also, by_worker(self.soft_leases), sorted(self._replica.written()))
         # At once: offers of workers that follow it must not overtake it
         self._turn.to_peer(coordinator, report)
 
@@ -202,6 +202,7 @@ class Replication:
         for dots in message.settled:
             self._replica.settle_dots(dots)
         self._source = ""
+        self._forget_journals(message.pruned)
         inbound.number = message.number
         inbound.complete = message.complete
         inbound.heavy = any(type(entry) is Chunk for append in message.appends for entry in (*append.entries[:1], *append.entries[-1:]))
@@ -213,6 +214,12 @@ class Replication:
         if message.leases:  # at once: deliveries wait for it
             self._turn.to_peer(sender, LeasesHeard(message.term, message.number, message.stream))
         return True
+
+    def _forget_journals(self, names: Sequence[bytes]) -> None:
+        self._replica.prune(names)
+        for stream in self.streams.values():
+            for name in names:
+                stream.cursors.pop(name, None)
 
     def _pass_on(self, name: bytes) -> None:
         """Others have to hear of a stretch of which nothing is live, too: only their context says that it is settled."""
@@ -461,6 +468,22 @@ class Replication:
         if stream is not None:
             for name, sequences in dots.items():
                 stream.settled.setdefault(name, []).extend(sequences)
+
+    # -- pruning --------------------
+
+    def settlements_sent(self, mark: int) -> bool:
+        """Whether all that was settled up to ``mark`` has its copies, and is on its way to who holds the entries."""
+        return not self._settled_back and self.settlements.covered(mark)
+
+    def all_have(self, mark: int) -> bool:
+        """Whether this disk and those of all who follow have what was decided and sent up to ``mark``."""
+        return self._turn.durable_mark >= mark and all(stream.idle_mark(self._turn.mark) >= mark for stream in self.streams.values())
+
+    def prune(self, names: set[bytes]) -> None:
+        """As the coordinator: drop these journals from the context, here and on all who follow (R19)."""
+        self._forget_journals(sorted(names))
+        for stream in self.streams.values():
+            stream.pruned |= names
 
     # -- figures --------------------
 

@@ -32,6 +32,7 @@ class Stream:
         self.behind: dict[bytes, None] = {}
         """Journals with something beyond the cursor, in the order in which they fell behind."""
         self.settled: dict[bytes, list[int]] = {}
+        self.pruned: set[bytes] = set()
         self.leases: dict[str, tuple[str, str]] = {}
         """Message id to (worker id, its node): what was handed out and the peer has not heard of yet."""
         self.number = 0
@@ -93,7 +94,7 @@ class Stream:
         if self._in_flight_bytes > window_bytes:
             return None
         appends, size = self._cut(replica, batch_bytes)
-        if not (appends or self.settled or (not self.behind and (self.leases or not self.told_complete))):
+        if not (appends or self.settled or self.pruned or (not self.behind and (self.leases or not self.told_complete))):
             return None
         settled = [DotSet(name, to_ranges(sorted(sequences))) for name, sequences in self.settled.items()]
         leases = [] if self.behind else self._take_leases()  # the peer forgets a lease with its message, so that has to be there first
@@ -105,7 +106,8 @@ class Stream:
             self._complete_number = self.number
         self._in_flight.append((self.number, covered, size, now))
         self._in_flight_bytes += size
-        return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies, self.id)
+        pruned, self.pruned = sorted(self.pruned), set()
+        return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies, self.id, pruned)
 
     def _cut(self, replica: Replica, batch_bytes: int) -> tuple[list[Append], int]:
         """What lies beyond the cursors, as far as it is in memory, at most about ``batch_bytes``; and its size."""
@@ -219,6 +221,10 @@ class Waits:
                 return
             queue.popleft()
             action(copies)
+
+    def covered(self, mark: int) -> bool:
+        """Whether nothing waits that was decided up to ``mark``."""
+        return not self._queue or self._queue[0][0] > mark
 
     def __len__(self) -> int:
         return len(self._queue)

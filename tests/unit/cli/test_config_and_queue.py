@@ -68,7 +68,9 @@ def test_help_has_every_setting_with_unit_default_and_effect(command: str, capsy
     for name, item in mesh_wide().items():
         kind = " | ".join(item.metadata["choices"]) or unit(name) or "number"
         assert (
-            f"{name} {kind}, default {item.default:g}:" in words if isinstance(item.default, float) else f"default {item.default}:" in words
+            f"{name} {kind}, default {item.default:.15g}:" in words
+            if isinstance(item.default, float)
+            else f"default {item.default}:" in words
         )
         assert item.metadata["effect"].replace("`", "") in words
 
