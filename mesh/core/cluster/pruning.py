@@ -56,9 +56,19 @@ class Pruning:
         if not self._sent:
             if self._replication.settlements_sent(self._mark):
                 self._mark, self._sent = self._turn.mark, True
-        elif self._replication.all_have(self._mark):
-            self._replication.prune(self._candidates)
-            self._candidates = set()
+        elif self._all_have(self._mark):
+            self._prune()
+
+    def _all_have(self, mark: int) -> bool:
+        """Whether this disk and those of all who follow have what was decided and sent up to ``mark``."""
+        streams = self._replication.streams.values()
+        return self._turn.durable_mark >= mark and all(stream.idle_mark(self._turn.mark) >= mark for stream in streams)
+
+    def _prune(self) -> None:
+        self._replication.forget_journals(sorted(self._candidates))
+        for stream in self._replication.streams.values():
+            stream.pruned |= self._candidates
+        self._candidates = set()
 
     def _all_are_here(self) -> bool:
         me = self._membership.me.id

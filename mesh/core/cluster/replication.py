@@ -202,7 +202,7 @@ class Replication:
         for dots in message.settled:
             self._replica.settle_dots(dots)
         self._source = ""
-        self._forget_journals(message.pruned)
+        self.forget_journals(message.pruned)
         inbound.number = message.number
         inbound.complete = message.complete
         inbound.heavy = any(type(entry) is Chunk for append in message.appends for entry in (*append.entries[:1], *append.entries[-1:]))
@@ -215,7 +215,8 @@ class Replication:
             self._turn.to_peer(sender, LeasesHeard(message.term, message.number, message.stream))
         return True
 
-    def _forget_journals(self, names: Sequence[bytes]) -> None:
+    def forget_journals(self, names: Sequence[bytes]) -> None:
+        """Nobody needs these journals any more (R19)."""
         self._replica.prune(names)
         for stream in self.streams.values():
             for name in names:
@@ -474,16 +475,6 @@ class Replication:
     def settlements_sent(self, mark: int) -> bool:
         """Whether all that was settled up to ``mark`` has its copies, and is on its way to who holds the entries."""
         return not self._settled_back and self.settlements.covered(mark)
-
-    def all_have(self, mark: int) -> bool:
-        """Whether this disk and those of all who follow have what was decided and sent up to ``mark``."""
-        return self._turn.durable_mark >= mark and all(stream.idle_mark(self._turn.mark) >= mark for stream in self.streams.values())
-
-    def prune(self, names: set[bytes]) -> None:
-        """As the coordinator: drop these journals from the context, here and on all who follow (R19)."""
-        self._forget_journals(sorted(names))
-        for stream in self.streams.values():
-            stream.pruned |= names
 
     # -- figures --------------------
 
