@@ -13,11 +13,12 @@ from types import MappingProxyType, TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
 
 from mesh import ids, result
-from mesh.client.client import Client, release, shared_client
+from mesh.client.client import Client
 from mesh.client.failures import type_name
 from mesh.client.find import NodeFinder
 from mesh.client.link import Nodes
 from mesh.client.options import Options
+from mesh.client.shared import release, shared_client
 from mesh.config import Settings
 from mesh.embedded import Embedded
 from mesh.errors import BodyTooLarge, NotEnoughCopies, PublishError, UnknownTask, UsageError

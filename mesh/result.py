@@ -77,8 +77,11 @@ class AsyncResult(Generic[R]):
     def ready(self) -> bool:
         """Whether the task is over. Asks the mesh only about a task that this process knows nothing of."""
         pending = self._current()
-        if pending.result is None and pending.status is None:
-            self._ask()
+        if pending.result is None:
+            if pending.status is None:
+                self._ask()
+            else:
+                self._client.look()
         return self._pending.result is not None
 
     def successful(self) -> bool:

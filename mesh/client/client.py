@@ -1,19 +1,18 @@
-"""One connection per process: a background thread owns the link, any thread may call.
+"""One connection per process: any thread may call, and a thread of its own works it while no caller does (mesh/client/duty.py).
 
-The thread never runs code of the caller, except ``call_soon_threadsafe`` of a waiting event loop.
+That thread never runs code of the caller, except ``call_soon_threadsafe`` of a waiting event loop.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
 
 from mesh.client.bodies import BodySender
+from mesh.client.duty import Duty, Mode
 from mesh.client.failures import answer_error
 from mesh.client.large import LargeResults
 from mesh.client.link import Link, Nodes
@@ -22,7 +21,7 @@ from mesh.client.pending import Pending, PendingTable
 from mesh.config import Settings
 from mesh.errors import MeshError
 from mesh.ids import body_id
-from mesh.transport.poller import Poller
+from mesh.transport.poller import READ, Poller
 from mesh.wire.entries import Message, Status
 from mesh.wire.messages import Answer, Attached, Confirm, Fetched, Go, Grant, Held, NewCoordinator, Query, Results, SessionReply, Watch
 
@@ -60,10 +59,17 @@ class Client:
         self._warned_queues: set[str] = set()
         self._ended = ""
         self._closing = False
+        self._doubtful = False
+        """A caller was interrupted while it worked the connection, perhaps between taking something in and noting it."""
+        self._polling = False
+        self._duty = Duty(self._wake)
         self._woken = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
+        self._poller = Poller()
+        self._poller.register(self._wake_out.fileno())
+        self._link.register(self._poller)
         self._thread = threading.Thread(target=self._run, name="mesh-client", daemon=True)
         self._thread.start()
 
@@ -84,8 +90,7 @@ class Client:
         with self._lock:
             self._check_usable()
             self._outbox.add(publication)
-            self._wake()
-        if not publication.latch.acquire(timeout=_remaining_s(deadline_s)):
+        if not self._await(publication.latch, deadline_s):
             with self._lock:
                 absent = None if self._link.attached is not None else self._finder.not_found()
                 self._outbox.give_up(publication, "no answer before the deadline", absent)
@@ -104,9 +109,8 @@ class Client:
             if attached is None:
                 self._greeters.append(latch)
                 self._search_error = None
-                self._wake()
         if attached is None:
-            latch.acquire(timeout=_remaining_s(deadline_s))
+            self._await(latch, deadline_s)
             attached = self._link.attached
         if attached is None:
             self.raise_why()
@@ -126,7 +130,7 @@ class Client:
             if pending is None:
                 pending = self._pending.new(id)
                 self._to_watch.append(id)
-                self._wake()
+                self._duty.call()
         return pending
 
     def ask(self, pending: Pending, deadline_s: float) -> None:
@@ -139,41 +143,45 @@ class Client:
             pending.askers = [*(pending.askers or ()), latch.release]
             self._to_watch.append(pending.id)
             self._search_error = None
-            self._wake()
-        answered = latch.acquire(timeout=_remaining_s(deadline_s))
+        answered = self._await(latch, deadline_s)
         with self._lock:
             pending.askers = [one for one in pending.askers or () if one != latch.release] or None
         if answered and pending.result is None and pending.status is None:
             self.raise_why()
 
+    def look(self) -> None:
+        """Have what has come taken in soon; for who looks at awaited results without waiting."""
+        with self._lock:
+            self._duty.resume()
+
     def wait(self, pending: Pending, deadline_s: float | None) -> bool:
         """Block until the result is there; False at the deadline. Raises MeshNotFound, NotAllowed when there never was a node."""
         latch = _latch()
-        while self.when_done(pending, latch.release):
-            woken = latch.acquire(timeout=_remaining_s(deadline_s))
+        while self._add_waiter(pending, latch.release):
+            woken = self._await(latch, deadline_s)
             if pending.result is not None:
                 break
             if not woken:
-                self.forget_waiter(pending, latch.release)
+                self._remove_waiter(pending, latch.release)
                 return False
             self.raise_why()
         return True
 
     def when_done(self, pending: Pending, callback: Callable[[], None]) -> bool:
-        """Call back, once and from the I/O thread, when the result is there or can't come. False when it is there already."""
+        """Call back, once and perhaps from another thread, when the result is there or can't come. False when it is there already;
+        else :meth:`forget_waiter` has to follow.
+        """
+        if not self._add_waiter(pending, callback):
+            return False
         with self._lock:
-            if pending.result is not None:
-                return False
-            self._check_usable()
-            pending.waiters = [*(pending.waiters or ()), callback]
-            self._search_error = None
-            self._wake()
+            self._duty.begin_elsewhere()
         return True
 
     def forget_waiter(self, pending: Pending, callback: Callable[[], None]) -> None:
-        """Take a callback back."""
+        """The counterpart of :meth:`when_done`."""
+        self._remove_waiter(pending, callback)
         with self._lock:
-            pending.waiters = [one for one in pending.waiters or () if one != callback] or None
+            self._duty.end()
 
     def query(self, what: str, argument: str, deadline_s: float) -> bytes:
         """Ask the mesh a question of docs/protocol.md; the answer is JSON.
@@ -188,8 +196,7 @@ class Client:
             number = self._query_number
             self._queries[number] = question
             self._search_error = None
-            self._wake()
-        question.latch.acquire(timeout=_remaining_s(deadline_s))
+        self._await(question.latch, deadline_s)
         with self._lock:
             self._queries.pop(number, None)
         if question.answer is None:
@@ -204,7 +211,7 @@ class Client:
         with self._lock:
             self._closing = True
             self.usable = False
-            self._wake()
+            self._duty.close()
         if self._thread is not threading.current_thread():
             self._thread.join(CLOSE_TIMEOUT_S)
 
@@ -242,16 +249,62 @@ class Client:
                 self._warned_queues.add(queue)
                 log.warning("no live worker consumes the queue %r: its tasks wait; start one with: mesh worker -A APP -Q %s", queue, queue)
 
-    # -- the I/O thread --------------------
+    def _add_waiter(self, pending: Pending, callback: Callable[[], None]) -> bool:
+        with self._lock:
+            if pending.result is not None:
+                return False
+            self._check_usable()
+            pending.waiters = [*(pending.waiters or ()), callback]
+            self._search_error = None
+        return True
+
+    def _remove_waiter(self, pending: Pending, callback: Callable[[], None]) -> None:
+        with self._lock:
+            pending.waiters = [one for one in pending.waiters or () if one != callback] or None
+
+    # -- the connection --------------------
+
+    def _await(self, latch: threading.Lock, deadline_s: float | None) -> bool:
+        """Wait for a latch, and work the connection meanwhile unless another thread does; False at the deadline."""
+        try:
+            with self._lock:
+                mode = self._duty.begin()
+            if mode is not Mode.WAITS:
+                self._work(mode, latch, deadline_s)
+            return latch.acquire(timeout=_remaining_s(deadline_s))
+        finally:
+            with self._lock:
+                self._duty.end()
+
+    def _work(self, mode: Mode, latch: threading.Lock, deadline_s: float | None) -> None:
+        if mode is Mode.ASKS:
+            self._duty.await_hand_over()
+        try:
+            while latch.locked() and not self._closing and (left_s := _remaining_s(deadline_s)) > 0:
+                self._speak()
+                if latch.locked():
+                    self._listen(left_s)
+        except BaseException:  # a signal's handler may raise anything, anywhere
+            self._doubtful = not self._polling
+            raise
+        finally:
+            self._polling = False
+        if self._closing:
+            with self._lock:
+                self._duty.stand_down()
 
     def _run(self) -> None:
         reason = "the client is closed"
         try:
-            poller = Poller()
-            poller.register(self._wake_out.fileno())
-            self._link.register(poller)
-            while not self._closing:
-                self._turn(poller)
+            while True:
+                with self._lock:
+                    mine = self._duty.take()
+                if not mine:
+                    self._duty.rest()
+                elif self._closing:
+                    break
+                else:
+                    self._turn()
             self._link.close()
         except Exception as error:
             log.exception("the client's connection failed")
@@ -259,8 +312,18 @@ class Client:
         finally:
             self._end(reason)
 
-    def _turn(self, poller: Poller) -> None:
+    def _turn(self) -> None:
+        self._speak()
+        with self._lock:
+            handed_over = self._duty.hand_over()
+        if not handed_over:
+            self._listen(FOREVER_S)
+
+    def _speak(self) -> None:
         now_s = time.monotonic()
+        if self._doubtful:
+            self._doubtful = False
+            self._link.break_off()
         if self._link.attached is not None or self._link.searching or self._wanted():
             self._keep_attached(now_s)
         if self._link.attached is not None:
@@ -271,8 +334,12 @@ class Client:
                     self._outbox.send(self._link.send, now_s)  # a message follows its body at once
                 self._large.send(self._link.send, now_s, self._pending)
                 self._send_questions()
-        events = dict(poller.poll(self._pause_s()))
-        if self._wake_out.fileno() in events:
+
+    def _listen(self, most_s: float) -> None:
+        self._polling = True
+        events = self._poller.poll(min(most_s, self._pause_s()))
+        self._polling = False
+        if (self._wake_out.fileno(), READ) in events:
             self._wake_out.recv(64)
             self._woken = False
         replies = self._link.receive()
@@ -374,7 +441,10 @@ class Client:
 
     def _end(self, reason: str) -> None:
         with self._lock:
+            self._closing = True
             self.usable = False
+            self._duty.close()
+            self._duty.hand_over()
             self._ended = reason
             self._outbox.fail_all(MeshError(reason))
             self._welcome()
@@ -418,56 +488,3 @@ def _call(callbacks: list[Callable[[], None]]) -> None:
             callback()
         except RuntimeError:
             pass  # the event loop that waited is closed, or a latch was released by another event
-
-
-# -- one client for each place --------------------
-
-_clients: dict[tuple[object, ...], tuple[Client, int]] = {}
-_clients_lock = threading.Lock()
-
-
-def shared_client(key: tuple[object, ...], make: Callable[[], Client]) -> Client:
-    """The process's one client for ``key`` (home, mesh, seeds), made by ``make`` when there is no usable one.
-
-    Give it back with :func:`release`; the last one closes it.
-    """
-    with _clients_lock:
-        client, users = _clients.get(key, (None, 0))
-        if client is None or not client.usable:
-            client, users = make(), 0
-        _clients[key] = client, users + 1
-        return client
-
-
-def release(key: tuple[object, ...], client: Client) -> None:
-    """The counterpart of :func:`shared_client`."""
-    with _clients_lock:
-        current, users = _clients.get(key, (None, 0))
-        if current is client and users > 1:
-            _clients[key] = client, users - 1
-            return
-        if current is client:
-            del _clients[key]
-    client.close()
-
-
-def close_all() -> None:
-    """Close every client of the process."""
-    with _clients_lock:
-        clients = [client for client, _ in _clients.values()]
-        _clients.clear()
-    for client in clients:
-        client.close()
-
-
-def _after_fork_in_child() -> None:
-    global _clients_lock
-    _clients_lock = threading.Lock()
-    for client, _ in _clients.values():
-        client.abandon()
-    _clients.clear()
-
-
-atexit.register(close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

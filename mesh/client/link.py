@@ -163,6 +163,10 @@ class Link:
         if self.attached is None:
             self._seek(now_s)
 
+    def break_off(self) -> None:
+        """Drop the connection to the present node, as it may be out of step; the next :meth:`tick` looks for a node anew."""
+        self._drop()
+
     def close(self) -> None:
         """Leave politely."""
         self.send(Detach())

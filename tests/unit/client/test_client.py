@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mesh.client.client import Client, release, shared_client
+from mesh.client.client import Client
+from mesh.client.shared import release, shared_client
 from mesh.config import Settings
 from mesh.errors import (
     BodyTooLarge,
