@@ -15,12 +15,12 @@ class WorkerState:
 
     __slots__ = (
         "capacity",
+        "fate_is_known",
         "generation",
         "id",
         "leases",
         "name",
         "node",
-        "node_is_back",
         "orphaned_at",
         "pid",
         "queues",
@@ -47,8 +47,8 @@ class WorkerState:
         """Its full Offer has come since its node last reported: what it holds is known, so it may be given more."""
         self.orphaned_at: float | None = None
         """When its node was lost; its leases stay valid for a while, as it may attach to another node."""
-        self.node_is_back = False
-        """Its node is reachable again since then, and is about to say whether it is still there."""
+        self.fate_is_known = False
+        """Its node is reachable again, and is about to say whether it is still there; or gone for good, and it looks for another."""
         self.reported: set[str] = set()
         """What it said last that it holds; the messages of some may not have come yet."""
         self.turn = 0
@@ -64,7 +64,7 @@ class WorkerState:
         self.slots = offer.slots
         self.capacity = offer.capacity
         self.orphaned_at = None
-        self.node_is_back = False
+        self.fate_is_known = False
 
     @property
     def free_slots(self) -> int:
@@ -83,11 +83,10 @@ def lost_for_good(workers: Iterable[WorkerState], membership: Membership, settin
     for worker in workers:
         if worker.orphaned_at is None:
             continue
-        reachable = membership.is_reachable(worker.node)
-        if reachable and not worker.node_is_back:
-            worker.orphaned_at = now  # the time that the node was away for says nothing about its workers
-        worker.node_is_back = reachable
-        sure = reachable or membership.gone_for_sure(worker.node)
+        sure = membership.is_reachable(worker.node) or membership.gone_for_sure(worker.node)
+        if sure and not worker.fate_is_known:
+            worker.orphaned_at = now  # while the node was silent its workers may have been cut off with it
+        worker.fate_is_known = sure
         grace_s = settings.orphan_grace_s if sure else settings.takeover_patience_s
         if now - worker.orphaned_at >= grace_s:
             lost.append(worker)

@@ -269,6 +269,25 @@ def test_leases_of_a_node_that_vanished_are_kept_as_long_as_it_may_come_back() -
     assert waited_s >= cluster.settings.takeover_patience_s
 
 
+def test_a_worker_that_was_cut_off_with_its_node_has_its_grace_from_when_that_node_is_known_to_be_gone() -> None:
+    """It could not attach to another node before."""
+    cluster = Cluster("a")
+    cluster.start("b", "c")
+    cluster.until(cluster.agreed)
+    worker, client = cluster.worker("c"), cluster.client("a")
+    client.submit("t1")
+    cluster.split("ab", "c")
+    cluster.run(6)
+    cluster.crash("c")
+    cluster.heal()
+    cluster.turn(cluster.nodes["a"], cluster["a"].on_refused, "c")
+    other = cluster.worker("b")
+    cluster.run(cluster.settings.orphan_grace_s - 0.5)
+    worker.attach("b")
+    cluster.run(5)
+    assert (len(worker.deliveries), len(other.deliveries)) == (1, 0)
+
+
 # -- time --------------------
 
 
