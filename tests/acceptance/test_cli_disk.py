@@ -53,7 +53,7 @@ def findings(machine: Machine) -> dict[str, dict[str, str]]:
 # -- damage --------------------
 
 
-def test_a_damaged_file_costs_exactly_the_damaged_task_and_doctor_names_it(machine: Machine) -> None:
+def test_r20_a_damaged_file_costs_exactly_the_damaged_task_and_doctor_names_it(machine: Machine) -> None:
     machine.environment["MESH_TAKEOVER_PATIENCE_S"] = "1"
     machine.put(TASKS)
     start_node(machine)
@@ -76,7 +76,7 @@ def test_a_damaged_file_costs_exactly_the_damaged_task_and_doctor_names_it(machi
     poll_until(lambda: unsettled(machine) == 0, DEADLINE_S, "they run")
 
 
-def test_what_the_damaged_disk_lost_another_node_brings_back(machines: Machines) -> None:
+def test_r20_what_the_damaged_disk_lost_another_node_brings_back(machines: Machines) -> None:
     server, laptop = machines("server"), machines("laptop")
     server.put(TASKS)
     start_node(server)

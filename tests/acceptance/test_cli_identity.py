@@ -15,7 +15,7 @@ def copy_home(original: Machine, copy: Machine) -> None:
     shutil.copytree(original.home, copy.home, ignore=lambda folder, names: {"run"} & set(names), symlinks=True)
 
 
-def test_a_copied_state_directory_refuses_to_start_until_its_identity_is_reset(machines: Machines) -> None:
+def test_r3_a_copied_state_directory_refuses_to_start_until_its_identity_is_reset(machines: Machines) -> None:
     server, laptop = machines("server"), machines("laptop")
     start_node(server)
     server.mesh("down")
@@ -35,7 +35,7 @@ def test_a_copied_state_directory_refuses_to_start_until_its_identity_is_reset(m
     assert {node["state"] for node in status["nodes"]} == {"alive"}
 
 
-def test_the_same_home_on_a_host_of_another_name_refuses(machine: Machine) -> None:
+def test_r3_the_same_home_on_a_host_of_another_name_refuses(machine: Machine) -> None:
     machine.environment["MESH_MACHINE_ID"] = "host-1"
     start_node(machine)
     machine.mesh("down")
@@ -46,7 +46,7 @@ def test_the_same_home_on_a_host_of_another_name_refuses(machine: Machine) -> No
     start_node(machine)
 
 
-def test_of_two_live_nodes_with_one_key_the_newer_is_refused_and_both_say_so(machines: Machines) -> None:
+def test_r3_of_two_live_nodes_with_one_key_the_newer_is_refused_and_both_say_so(machines: Machines) -> None:
     server, laptop, clone = machines("server"), machines("laptop"), machines("clone")
     start_node(server)
     original = start_node(laptop, "--join", str(server.status()["nodes"][0]["address"]), secret=server.mesh("secret").stdout.strip())
@@ -68,7 +68,7 @@ def test_of_two_live_nodes_with_one_key_the_newer_is_refused_and_both_say_so(mac
     server.status_when("the clone is a member of its own", 20, nodes=3)
 
 
-def test_a_node_that_was_killed_and_restarted_at_once_is_not_taken_for_its_twin(machines: Machines) -> None:
+def test_r3_a_node_that_was_killed_and_restarted_at_once_is_not_taken_for_its_twin(machines: Machines) -> None:
     server, laptop = machines("server"), machines("laptop")
     start_node(server)
     first = start_node(laptop, "--join", str(server.status()["nodes"][0]["address"]), secret=server.mesh("secret").stdout.strip())

@@ -56,7 +56,7 @@ def test_without_a_secret_a_mesh_that_is_here_is_left_alone(server: Machine, lap
 
 
 @pytest.mark.parametrize("with_address", [False, True])
-def test_a_wrong_secret_is_refused_and_changes_nothing(server: Machine, laptop: Machine, with_address: bool) -> None:
+def test_r5_a_wrong_secret_is_refused_and_changes_nothing(server: Machine, laptop: Machine, with_address: bool) -> None:
     address = ("--join", server.status()["nodes"][0]["address"]) if with_address else ()
     refused = laptop.mesh("up", *ON_LOOPBACK, *address, env={"MESH_SECRET": OTHER_SECRET}, check=False)
     assert refused.returncode == 3, refused
@@ -65,7 +65,7 @@ def test_a_wrong_secret_is_refused_and_changes_nothing(server: Machine, laptop: 
     assert len(server.status()["nodes"]) == 1
 
 
-def test_found_founds_a_second_mesh_beside_another(server: Machine, laptop: Machine) -> None:
+def test_r4_found_founds_a_second_mesh_beside_another(server: Machine, laptop: Machine) -> None:
     wait_until_up(laptop, laptop.mesh_spawn("up", *ON_LOOPBACK, "--found"))
     assert laptop.status()["id"] != server.status()["id"]
 
@@ -135,7 +135,7 @@ def test_a_detached_node_that_is_refused_says_so_here(server: Machine, laptop: M
     assert laptop.strays() == []
 
 
-def test_two_meshes_of_one_user_live_side_by_side(laptop: Machine) -> None:
+def test_r4_two_meshes_of_one_user_live_side_by_side(laptop: Machine) -> None:
     start_node(laptop)
     laptop.mesh("up", "-d", *LOOPBACK, "--mesh", "shop")
     names = [laptop.mesh("status", "--mesh", name).stdout.split()[1] for name in ("default", "shop")]

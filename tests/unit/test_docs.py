@@ -78,3 +78,17 @@ def test_the_rules_that_the_code_cites_are_written_down() -> None:
 def test_every_decision_has_a_number_of_its_own() -> None:
     numbers = [path.name[:3] for path in repository.files() if path.parts[:2] == ("docs", "decisions")]
     assert sorted(set(numbers)) == sorted(numbers)
+
+
+def test_every_rule_has_a_test_that_says_it_and_every_test_a_rule() -> None:
+    listing = runpy.run_path(str(DOCS / "list_rules.py"))
+    rules, proved = set(listing["rules"]()), listing["tests"]()
+    assert {f"R{number}" for number in [*range(1, 25), 28, 29]} <= rules
+    assert sorted(rules - set(proved)) == [], "rules without a test"
+    assert sorted(set(proved) - rules) == [], "tests of rules that docs/rules.md does not have"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guarantees.md"])
+def test_r29_the_first_pages_say_that_there_is_no_promise_of_order(page: str) -> None:
+    begin = " ".join(repository.text(Path(page)).split())[:2500]
+    assert re.search(r"no promise of order", begin), "whoever reads no further must know"

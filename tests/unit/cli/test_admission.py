@@ -20,7 +20,7 @@ def test_alone_on_the_network_a_fresh_home_founds(has_secret: bool, found: bool)
 
 
 @pytest.mark.parametrize("seen", [OURS, BOTH])
-def test_a_mesh_of_the_same_secret_is_joined_whoever_else_is_there(seen: Sighting) -> None:
+def test_r5_a_mesh_of_the_same_secret_is_joined_whoever_else_is_there(seen: Sighting) -> None:
     assert begin(True, (), False, seen, 0.4) is Start.JOIN
 
 
@@ -32,7 +32,7 @@ def test_without_a_secret_a_mesh_that_is_there_stops_the_founding_and_says_both_
         assert hint in str(caught.value)
 
 
-def test_with_another_secret_a_mesh_that_is_there_stops_the_founding() -> None:
+def test_r5_with_another_secret_a_mesh_that_is_there_stops_the_founding() -> None:
     with pytest.raises(NotAllowed, match="does not know this secret"):
         begin(True, (), False, FOREIGN, 0.4)
 

@@ -56,14 +56,14 @@ class Twin:
             self.cluster.run(0.25)
 
 
-def test_what_the_newer_says_is_not_heard_while_the_older_speaks(cluster: Cluster) -> None:
+def test_r3_what_the_newer_says_is_not_heard_while_the_older_speaks(cluster: Cluster) -> None:
     Twin(cluster, "c").speak_for(3, "a", "b")
     assert cluster.coordinator == "a"
     assert cluster["a"].election.term < 99
     assert cluster.agreed()
 
 
-def test_the_others_alarm_when_both_go_on_speaking(cluster: Cluster) -> None:
+def test_r3_the_others_alarm_when_both_go_on_speaking(cluster: Cluster) -> None:
     twin = Twin(cluster, "c")
     twin.speak_for(0.5, "b")
     assert cluster["b"].twins.take_alarms() == []  # it may be a restart
@@ -74,7 +74,7 @@ def test_the_others_alarm_when_both_go_on_speaking(cluster: Cluster) -> None:
     assert cluster["b"].twins.take_alarms() == []  # once is enough
 
 
-def test_a_member_refuses_a_knock_for_good_only_when_both_are_proved_alive(cluster: Cluster) -> None:
+def test_r3_a_member_refuses_a_knock_for_good_only_when_both_are_proved_alive(cluster: Cluster) -> None:
     knock = knock_of(cluster["c"])
     assert judged(cluster, "b", knock) == LATER
     cluster.run(0.5)
@@ -94,7 +94,7 @@ def test_a_newcomers_knock_is_no_matter(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("end", ["killed", "left", "vanished"])
-def test_a_process_that_was_restarted_is_heard_and_let_in(cluster: Cluster, end: str) -> None:
+def test_r3_a_process_that_was_restarted_is_heard_and_let_in(cluster: Cluster, end: str) -> None:
     if end == "left":
         cluster.leave("c")
     else:
@@ -107,7 +107,7 @@ def test_a_process_that_was_restarted_is_heard_and_let_in(cluster: Cluster, end:
     assert cluster["a"].twins.take_alarms() == cluster["b"].twins.take_alarms() == []
 
 
-def test_of_two_that_meet_the_one_with_less_to_say_for_itself_goes(cluster: Cluster) -> None:
+def test_r3_of_two_that_meet_the_one_with_less_to_say_for_itself_goes(cluster: Cluster) -> None:
     weaker = knock_of(cluster["c"], standing=(0, 99_999))
     assert judged(cluster, "c", weaker) == CLONED
     assert "has this node's key and was refused" in cluster["c"].twins.take_alarms()[0]
@@ -117,7 +117,7 @@ def test_of_two_that_meet_the_one_with_less_to_say_for_itself_goes(cluster: Clus
     assert "mesh identity reset" in cluster["c"].twins.fate
 
 
-def test_one_that_slept_while_its_twin_took_its_place_is_the_newer_when_it_wakes(cluster: Cluster) -> None:
+def test_r3_one_that_slept_while_its_twin_took_its_place_is_the_newer_when_it_wakes(cluster: Cluster) -> None:
     cluster.nodes["c"].paused = True
     cluster.run(2)
     twin = Twin(cluster, "c")
@@ -130,7 +130,7 @@ def test_one_that_slept_while_its_twin_took_its_place_is_the_newer_when_it_wakes
     assert cluster["b"].twins.take_alarms() != []
 
 
-def test_a_copy_finds_the_original_where_its_directory_says_that_it_was(cluster: Cluster) -> None:
+def test_r3_a_copy_finds_the_original_where_its_directory_says_that_it_was(cluster: Cluster) -> None:
     cluster.crash("c")
     cluster.start("c")
     assert cluster["c"].former_addresses == ["c:1"]

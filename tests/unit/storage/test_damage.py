@@ -136,7 +136,7 @@ def judge(restored: Restored, written: Written, *, stale: bool = False) -> str:
 # -- torn tails ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_whatever_of_the_log_is_torn_off_what_opens_is_a_prefix_of_the_committed_transactions(killed: Written, folder: Path):
+def test_r20_whatever_of_the_log_is_torn_off_what_opens_is_a_prefix_of_the_committed_transactions(killed: Written, folder: Path):
     log = killed.files["state.db-wal"]
     frame = wal.FRAME_HEADER_BYTES + 4096
     edges = range(wal.HEADER_BYTES, len(log) + 1, frame)
@@ -151,7 +151,7 @@ def test_whatever_of_the_log_is_torn_off_what_opens_is_a_prefix_of_the_committed
     assert before == len(killed.states) - 1
 
 
-def test_garbage_in_the_last_transaction_is_a_torn_tail(killed: Written, folder: Path):
+def test_r20_garbage_in_the_last_transaction_is_a_torn_tail(killed: Written, folder: Path):
     log = killed.files["state.db-wal"]
     restored = opened(put(folder, killed.files, **{"state.db-wal": log[:-100] + bytes(100)}))
     assert restored.salvage is None
@@ -161,7 +161,7 @@ def test_garbage_in_the_last_transaction_is_a_torn_tail(killed: Written, folder:
 # -- flipped bytes -----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_byte_flipped_anywhere_in_the_file_is_harmless_or_salvaged_and_reported(closed: Written, folder: Path):
+def test_r20_a_byte_flipped_anywhere_in_the_file_is_harmless_or_salvaged_and_reported(closed: Written, folder: Path):
     rng = random.Random(4)
     content = closed.files["state.db"]
     verdicts = [
@@ -171,7 +171,7 @@ def test_a_byte_flipped_anywhere_in_the_file_is_harmless_or_salvaged_and_reporte
     assert {"sound", "healed"} == set(verdicts)
 
 
-def test_a_byte_flipped_anywhere_in_the_first_page_loses_nothing(closed: Written, folder: Path):
+def test_r20_a_byte_flipped_anywhere_in_the_first_page_loses_nothing(closed: Written, folder: Path):
     rng = random.Random(5)
     content = closed.files["state.db"]
     for place in [*range(100), *rng.sample(range(100, 4096), 60)]:
@@ -182,7 +182,7 @@ def test_a_byte_flipped_anywhere_in_the_first_page_loses_nothing(closed: Written
             assert restored.term == len(closed.states) - 1
 
 
-def test_a_byte_flipped_in_the_middle_of_the_log_is_no_torn_tail(killed: Written, folder: Path):
+def test_r20_a_byte_flipped_in_the_middle_of_the_log_is_no_torn_tail(killed: Written, folder: Path):
     rng = random.Random(6)
     log = killed.files["state.db-wal"]
     for _ in range(100):
@@ -193,7 +193,7 @@ def test_a_byte_flipped_in_the_middle_of_the_log_is_no_torn_tail(killed: Written
             judge(restored, killed, stale=True)
 
 
-def test_several_pages_overwritten_at_once_lose_only_what_was_on_them(closed: Written, folder: Path):
+def test_r20_several_pages_overwritten_at_once_lose_only_what_was_on_them(closed: Written, folder: Path):
     rng = random.Random(7)
     for _ in range(20):
         content = bytearray(closed.files["state.db"])
@@ -202,7 +202,7 @@ def test_several_pages_overwritten_at_once_lose_only_what_was_on_them(closed: Wr
         assert judge(opened(put(folder, closed.files, **{"state.db": bytes(content)})), closed, stale=True) == "healed"
 
 
-def test_a_file_that_was_cut_off_keeps_what_is_left(closed: Written, folder: Path):
+def test_r20_a_file_that_was_cut_off_keeps_what_is_left(closed: Written, folder: Path):
     content = closed.files["state.db"]
     for size in (4096 * 10, len(content) // 2, len(content) - 4096, len(content) - 1):
         restored = opened(put(folder, closed.files, **{"state.db": content[:size]}))
@@ -211,7 +211,7 @@ def test_a_file_that_was_cut_off_keeps_what_is_left(closed: Written, folder: Pat
         assert restored.salvage.entries
 
 
-def test_a_damaged_row_is_named_by_journal_sequence_and_task(closed: Written, folder: Path):
+def test_r20_a_damaged_row_is_named_by_journal_sequence_and_task(closed: Written, folder: Path):
     dot, data = next((dot, data) for dot, data in sorted(closed.live.items()) if len(data) < 300)
     content = closed.files["state.db"]
     restored = opened(put(folder, closed.files, **{"state.db": flipped(content, content.index(data) + len(data) - 1, random.Random(8))}))
@@ -229,7 +229,7 @@ def damaged(closed: Written, folder: Path) -> Path:
     return put(folder, closed.files, **{"state.db": flipped(content, content.index(data) + 40, random.Random(9))})
 
 
-def test_the_damaged_file_is_put_aside_and_reported_never_deleted(closed: Written, folder: Path):
+def test_r20_the_damaged_file_is_put_aside_and_reported_never_deleted(closed: Written, folder: Path):
     path = damaged(closed, folder)
     before = path.read_bytes()
     store = HealingStore(path, clock=lambda: NOW_S)
@@ -244,7 +244,7 @@ def test_the_damaged_file_is_put_aside_and_reported_never_deleted(closed: Writte
     assert len(list(folder.glob("state.db.damaged-*"))) == 2
 
 
-def test_what_was_salvaged_waits_through_restarts_until_it_is_dealt_with(closed: Written, folder: Path):
+def test_r20_what_was_salvaged_waits_through_restarts_until_it_is_dealt_with(closed: Written, folder: Path):
     path = damaged(closed, folder)
     salvage = opened(path).salvage
     assert salvage is not None
@@ -315,7 +315,7 @@ def test_another_programs_file_is_not_put_aside(folder: Path):
     assert [file.name for file in folder.iterdir()] == ["state.db"]
 
 
-def test_the_report_says_what_nobody_has_once_the_node_is_whole(closed: Written, folder: Path):
+def test_r20_the_report_says_what_nobody_has_once_the_node_is_whole(closed: Written, folder: Path):
     path = damaged(closed, folder)
     store = HealingStore(path, clock=lambda: NOW_S)
     salvage = store.load().salvage

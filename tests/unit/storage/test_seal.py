@@ -27,7 +27,7 @@ def make(home: Home, *, key: bytes = KEY, machine: str = "server", name: str = "
     return Seal(home, key, machine, {"MESH_MACHINE_ID": name} if name else {})
 
 
-def test_a_directory_without_a_seal_is_sealed_and_opens_again(home: Home):
+def test_r3_a_directory_without_a_seal_is_sealed_and_opens_again(home: Home):
     make(home).check()
     make(home).check()
     assert home.read(SEAL) is not None
@@ -37,7 +37,7 @@ def test_a_directory_without_a_seal_is_sealed_and_opens_again(home: Home):
     ("changed", "where"),
     [({"machine": "laptop"}, "of another machine"), ({"name": "container-2"}, "of another machine"), ({"key": bytes(32)}, "machine")],
 )
-def test_on_another_machine_it_is_refused_in_one_line_that_names_the_command(home: Home, changed: dict[str, object], where: str):
+def test_r3_on_another_machine_it_is_refused_in_one_line_that_names_the_command(home: Home, changed: dict[str, object], where: str):
     make(home).check()
     with pytest.raises(StateCopied) as refused:
         make(home, **changed).check()  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def test_on_another_machine_it_is_refused_in_one_line_that_names_the_command(hom
     assert refused.value.exit_code == 3
 
 
-def test_in_another_place_of_the_same_machine_it_is_refused_and_said_to_be_from_here(home: Home, tmp_path: Path):
+def test_r3_in_another_place_of_the_same_machine_it_is_refused_and_said_to_be_from_here(home: Home, tmp_path: Path):
     make(home).check()
     shutil.copytree(home.root, tmp_path / "copy")
     with pytest.raises(StateCopied, match="of another place on this machine"):
@@ -62,7 +62,7 @@ def test_the_same_place_by_another_name_is_the_same(home: Home, tmp_path: Path):
     make(Home("office", tmp_path / "link")).check()
 
 
-def test_containers_that_share_a_machine_id_are_told_apart_by_a_variable(home: Home):
+def test_r3_containers_that_share_a_machine_id_are_told_apart_by_a_variable(home: Home):
     make(home, name="container-1").check()
     make(home, name="container-1").check()
     with pytest.raises(StateCopied):
@@ -75,7 +75,7 @@ def test_a_renewed_seal_holds(home: Home):
     make(home, machine="laptop").check()
 
 
-def test_nothing_of_the_machine_or_the_place_can_be_read_from_the_seal(home: Home):
+def test_r3_nothing_of_the_machine_or_the_place_can_be_read_from_the_seal(home: Home):
     make(home, machine="a-machine-id", name="a-name").check()
     text = home.read(SEAL)
     assert text is not None

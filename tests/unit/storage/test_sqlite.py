@@ -62,7 +62,7 @@ def refusal(path: Path, error: type[StateRefused]) -> str:
 # -- crashes -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_process_leaves_every_batch_that_was_reported_done(path: Path):
+def test_r7_a_killed_process_leaves_every_batch_that_was_reported_done(path: Path):
     process = subprocess.Popen([sys.executable, "-m", "tests.unit.storage.committer", str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process:
@@ -107,7 +107,7 @@ def test_a_second_opener_in_this_process_is_refused_at_once(path: Path):
     SqliteStore(path).close()
 
 
-def test_a_second_process_is_refused_until_the_first_is_dead(path: Path):
+def test_r3_a_second_process_is_refused_until_the_first_is_dead(path: Path):
     process = subprocess.Popen([sys.executable, "-m", "tests.unit.storage.committer", str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process:
@@ -181,7 +181,7 @@ def test_only_the_owner_can_read_the_file_and_its_log(path: Path):
 # -- damage ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_flipped_byte_in_an_entry_is_noticed_and_named(plain: sqlite3.Connection, path: Path):
+def test_r2_a_flipped_byte_in_an_entry_is_noticed_and_named(plain: sqlite3.Connection, path: Path):
     plain.close()
     content = bytearray(path.read_bytes())
     content[content.index(b"entry 2")] ^= 1
@@ -200,7 +200,7 @@ def test_a_flipped_byte_in_an_entry_is_noticed_and_named(plain: sqlite3.Connecti
         ("DELETE FROM journal", "a journal that is not listed"),
     ],
 )
-def test_a_row_that_was_changed_from_outside_is_noticed(plain: sqlite3.Connection, path: Path, statement: str, named: str):
+def test_r2_a_row_that_was_changed_from_outside_is_noticed(plain: sqlite3.Connection, path: Path, statement: str, named: str):
     plain.execute(statement)
     plain.close()
     assert named in refusal(path, StateDamaged)
@@ -215,7 +215,7 @@ def test_a_small_value_that_was_changed_from_outside_is_noticed(plain: sqlite3.C
     store.close()
 
 
-def test_a_page_that_hides_its_rows_is_noticed(path: Path):
+def test_r2_a_page_that_hides_its_rows_is_noticed(path: Path):
     store = SqliteStore(path)
     store.commit(Batch(1, [(JOURNAL, sequence, os.urandom(500)) for sequence in range(200)]))
     store.close()
@@ -252,7 +252,7 @@ def test_without_room_nothing_of_a_batch_is_written_and_it_may_be_committed_agai
     store.close()
 
 
-def test_after_any_other_failure_the_store_takes_nothing_more(path: Path):
+def test_r7_after_any_other_failure_the_store_takes_nothing_more(path: Path):
     store = SqliteStore(path)
     store.commit(Batch(1, [(JOURNAL, 1, b"kept")]))
     store._db.execute("PRAGMA query_only = ON")
