@@ -246,7 +246,8 @@ class Machine:
     def flush(self) -> None:
         """The end of a turn: dispatch what may be dispatched, stream what was decided, let go what has its copies."""
         gate = self.edge.gate
-        gate.tell_spent()
+        if self.election.is_coordinator:
+            gate.tell_spent()  # what was let in is in the queue by now; a member's messages are still to leave
         self.reign.dispatch()
         gate.advance()
         self.broker.flush()

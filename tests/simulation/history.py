@@ -42,6 +42,8 @@ class History:
     """Id to the number of runs that came to their end in a worker."""
     ended: dict[str, list[Dot]] = field(default_factory=dict)
     """Id to the dots of its results that were on some disk."""
+    longest: int = 0
+    """How many tasks waited at most that were never with a worker."""
     results: set[str] = field(default_factory=set)
     """Ids of which a client has got the result."""
     contents: dict[Dot, int] = field(default_factory=dict)

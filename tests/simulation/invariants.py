@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mesh.core.cluster.ranges import expand, intersection, subtract
 from mesh.core.cluster.replica import Journal
 from mesh.core.machine import Machine
-from mesh.core.states import Role
+from mesh.core.states import RecordState, Role
 from mesh.wire.entries import Dot, Message, Scope
 from mesh.wire.messages import Deliver, Outcome, OutcomeKind
 
@@ -67,6 +67,24 @@ def note_wholeness(world: World, host: Host, machine: Machine) -> None:
     disks = 1 + sum(stream.complete and stream.everything and not stream.lags(world.now) for stream in replication.streams.values())
     if disks >= min(world.settings.copies, len(machine.membership.admitted())):
         host.whole_at = world.now
+
+
+def note_lengths(world: World, machine: Machine) -> None:
+    """How much waited at most that was never with a worker, as far as the coordinator knows."""
+    if world.settings.max_length:
+        waiting = sum(queue.length for queue in machine.broker.queues.values())
+        back = sum(
+            bool(record.delivered_ms or record.message.attempts) and record.state in (RecordState.READY, RecordState.DELAYED)
+            for record in machine.broker.records.values()
+        )
+        world.history.longest = max(world.history.longest, waiting - back)
+
+
+def a_queue_keeps_its_limit(world: World) -> None:
+    """Without faults no queue is ever longer than its ``max_length``, whichever nodes accept; tasks that come back do not count."""
+    limit = world.settings.max_length
+    if limit and world.history.longest > limit:
+        world.violate(f"a queue of at most {limit} tasks had {world.history.longest}")
 
 
 def _kept(world: World, disk: Disk, dot: Dot) -> bool:

@@ -10,6 +10,7 @@ from mesh.wire.messages import (
     Attached,
     Confirm,
     Deliver,
+    Go,
     Leaving,
     NewCoordinator,
     Offer,
@@ -159,11 +160,12 @@ class Client(Program):
             return Message(id, QUEUE, TASK, id.encode(), eta_ms=int(eta_s * 1000))
         return Message(id, QUEUE, TASK, id.encode())
 
-    def _submit(self, messages: list[Message]) -> None:
+    def _submit(self, messages: list[Message], granted: int = 0) -> None:
         self.number += 1
         self.unconfirmed[self.number] = (messages, self.world.now)
         if self.attached:
-            self.send(Submit(self.number, messages))
+            deadline_ms = int(SUBMIT_AGAIN_S * 1000) if self.world.settings.max_length else 0
+            self.send(Submit(self.number, messages, deadline_ms, granted))
             for message in messages:
                 if message.eta_ms and self.node != self.home:
                     self.world.history.delayed[message.id].local = False
@@ -186,9 +188,19 @@ class Client(Program):
         if self.waiting:
             self.send(Watch(list(self.waiting)))
 
+    def _go(self, go: Go) -> None:
+        """The node has room: for all that was held, or for a part of it."""
+        messages, _ = self.unconfirmed.pop(go.number, ([], 0.0))
+        if messages:
+            self._submit(messages[: go.count], go.number)
+        if messages[go.count :]:
+            self._submit(messages[go.count :])
+
     def on_reply(self, reply: object) -> None:
         history = self.world.history
-        if isinstance(reply, Confirm) and not reply.error:  # what was refused is sent again later
+        if isinstance(reply, Go):
+            self._go(reply)
+        elif isinstance(reply, Confirm) and not reply.error:  # what was refused is sent again later
             messages, _ = self.unconfirmed.pop(reply.number, ([], 0.0))
             for message in messages:
                 history.confirmed[message.id] = max(history.confirmed.get(message.id, 0), reply.copies)

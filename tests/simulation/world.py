@@ -108,6 +108,7 @@ class World:
             host.step(machine.tick)
             if machine.election.is_coordinator:
                 invariants.note_wholeness(self, host, machine)
+                invariants.note_lengths(self, machine)
         self.after(CALM_TICK_S if machine.calm else TICK_S, self.tick_host, host, life)
 
     # -- effects --------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh.wire.entries import Message, Status
-from mesh.wire.messages import Go, Held, Query, Reserved, Submit
+from mesh.wire.messages import Go, Held, Query, Replicate, Reserve, Reserved, Submit
 from tests.unit.core.cluster import Cluster
 from tests.unit.core.programs import Client
 
@@ -311,6 +311,15 @@ def test_the_length_is_exact_when_many_nodes_publish_at_once() -> None:
     assert waiting(cluster) == 10
     cluster.run(1)
     assert waiting(cluster) == 10
+
+
+def test_room_is_given_back_only_after_the_messages_that_it_was_for_have_left() -> None:
+    cluster = limited("ab")
+    submit(cluster.client("b"), "1")
+    sent = [item.message for item in cluster.sent if (item.sender, item.receiver) == ("b", "a")]
+    left = next(index for index, message in enumerate(sent) if isinstance(message, Replicate) and message.appends)
+    (spent,) = (index for index, message in enumerate(sent) if isinstance(message, Reserve) and not message.wants)
+    assert left < spent
 
 
 # -- drop-head and dead-letter --------------------
