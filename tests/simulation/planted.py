@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from mesh.core.broker.broker import Broker
+from mesh.core.broker.takeover import Takeover
 from mesh.core.cluster.election import Election
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.policies import Policies
@@ -253,14 +254,15 @@ def leases_outlive_their_messages(on_settled: Callable[..., None], replication: 
     replication.soft_leases = leases
 
 
-@replaces(Broker, "_restore_leases")
-def offers_during_reconciliation_forgotten(restore: Callable[..., None], broker: Broker) -> None:
+@replaces(Takeover, "restore_leases")
+def offers_during_reconciliation_forgotten(restore: Callable[..., None], takeover: Takeover) -> None:
     """R9: workers report what they hold; it counts although it was said before the reign had its records."""
+    broker = takeover._broker
     for worker in broker.workers.values():
         for id in worker.reported:
             broker._replication.soft_leases.pop(id, None)
         worker.reported = set()
-    restore(broker)
+    restore(takeover)
 
 
 @replaces(Coordinator, "on_broker_message")
