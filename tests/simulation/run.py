@@ -62,10 +62,10 @@ def plan(seed: int) -> Plan:
         max_deliveries=5 if poison else 1000,
         replicate_batch_bytes=1 << 12 if small else 1 << 20,
         link_window_bytes=1 << 16 if small else 16 << 20,
-        window_bytes=random.Random(seed * 7 + 5).choice((0, 4_000, 32 << 20, 32 << 20)),
+        window_bytes=random.Random(seed * 7 + 5).choice((0, 4_000, *4 * [32 << 20])),
         max_length=random.Random(seed * 11 + 7).choice((0, 0, 0, 5)),
     )
-    burst = 40 if settings.window_bytes < 1 << 20 else 0  # so that queues are longer than what a node holds in memory
+    burst = 25 if settings.window_bytes < 1 << 20 else 0  # so that queues are longer than what a node holds in memory
     load = Load(poison=0.1 if poison else 0.0, big=0.03 if rng.random() < 0.1 else 0.0, burst=burst)
     if gentle:
         faults = gentle_schedule(seed, nodes, 3, FAULTS_FROM_S, settings)
