@@ -201,7 +201,7 @@ class Machine:
         self.wall_ms = self.broker.wall_ms = int(wall_s * 1000)
         if not self._started:
             self._started = True
-            self.election.started_at = now
+            self.election.start(now)
             self.membership.load()
             self.policies.load()
             self.absences.load()

@@ -147,6 +147,11 @@ class Election:
         """Take over the durable term and vote of a former process."""
         self.term, self.voted_for = term, voted_for
 
+    def start(self, now: float) -> None:
+        """The process begins; what a former one has promised a moment ago may still stand (partition="strict")."""
+        self.started_at = now
+        self._promised_until = now + self._settings.authority_timeout_s
+
     def tick(self) -> None:
         """Stand for election when it is this node's turn; give up rounds that take too long."""
         if self.role in (Role.CANDIDATE, Role.ELECTING):

@@ -351,6 +351,22 @@ def test_r10_strict_only_a_majority_ever_dispatches_and_never_two(sides: tuple[s
     cluster.until(lambda: cluster.agreed() and dispatchers(cluster), 4.0)
 
 
+def test_r10_strict_a_node_that_restarted_keeps_the_promise_of_its_former_process() -> None:
+    """The coordinator of the majority still counts on it, and the minority's, which was elected alone, may hand out with its promise."""
+    cluster = settled(partition="strict")
+    cluster.split("ab", "c")
+    cluster.run(3)
+    assert (dispatchers(cluster), cluster["c"].election.role) == (["a"], Role.REIGNING)
+    cluster.crash("b", vanish=True)
+    cluster.heal()
+    cluster.split("a", "bc")
+    cluster.start("b")
+    for _ in range(80):
+        cluster.run(0.05)
+        assert len(dispatchers(cluster)) <= 1
+    assert dispatchers(cluster)[0] in "bc"
+
+
 def test_r10_strict_a_minority_stands_still_however_long_and_goes_on_when_they_meet() -> None:
     cluster = settled("ab", partition="strict")
     worker, client = cluster.worker("a"), cluster.client("a")
