@@ -168,14 +168,15 @@ class Mesh:
         Nothing is sent when one of them can't be encoded. Raises as Task.delay; PublishUnknown also when a part was accepted. A
         PublishError has the ids in ``task_ids``.
         """
+        deadline_s = time.monotonic() + self.publish_timeout
         max_body_bytes = self._max_body_bytes()
-        messages = [self._message(call, max_body_bytes) for call in signatures]
+        messages = [self._message(call, max_body_bytes, deadline_s) for call in signatures]
         if not messages:
             return []
         client = self.client
         pending = client.expect([message.id for message in messages])
         try:
-            copies = client.submit(messages, time.monotonic() + self.publish_timeout).copies
+            copies = client.submit(messages, deadline_s).copies
         except PublishError as error:
             error.task_ids = [message.id for message in messages]
             if isinstance(error, NotEnoughCopies):
@@ -223,7 +224,7 @@ class Mesh:
             raise UnknownTask(f"application {self.name!r} has no task {task!r}")
         return self._tasks[task](*args, **kwargs)
 
-    def _message(self, call: Signature[Any], max_body_bytes: int) -> Message:
+    def _message(self, call: Signature[Any], max_body_bytes: int, deadline_s: float) -> Message:
         args, kwargs = call.args, call.kwargs
         task = self._tasks.get(call.task)
         if not isinstance(args, (tuple, list)):
@@ -232,7 +233,7 @@ class Mesh:
             task.check_arguments(args, kwargs)
         body = encode_call(args, kwargs)
         if len(body) > max_body_bytes:
-            self._check_size(call.task, len(body))
+            self._check_size(call.task, len(body), deadline_s)
         id = ids.task_id() if call.task_id is None else _short_text(call.task_id, "a task_id")
         eta_ms = 0 if call.countdown is None else _eta_ms(call.countdown)
         queue = call.queue if call.queue is DEFAULT_QUEUE else _short_text(call.queue, "a queue's name")
@@ -244,8 +245,8 @@ class Mesh:
         attached = self.client.attached
         return attached.max_body_bytes if attached is not None else self._body_limit
 
-    def _check_size(self, task: str, size: int) -> None:
-        limit = self.client.greeting(time.monotonic() + self.publish_timeout).max_body_bytes
+    def _check_size(self, task: str, size: int, deadline_s: float) -> None:
+        limit = self.client.greeting(deadline_s).max_body_bytes
         if size > limit:
             raise BodyTooLarge(f"the arguments of {task} take {size} bytes; the limit is {limit} (setting max_body_bytes)")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import mesh
-from mesh import DiskLow, MeshBusy, NotAccepted, NotEnoughCopies, PublishError, PublishUnknown, errors
-from mesh.wire.messages import Confirm, Submit
+from mesh import DiskLow, MeshBusy, MeshError, NotAccepted, NotEnoughCopies, PublishError, PublishUnknown, errors
+from mesh.wire.messages import Confirm, Held, Submit
 from tests.polling import poll_until
 from tests.unit.client.fake_node import add
 from tests.unit.client.places import Place
@@ -110,3 +111,21 @@ def test_a_hasty_publish_does_not_hurry_a_patient_one(place: Place, make_app: Ma
             call.result()
     assert [count for count, _ in frames] == [1, 1]
     assert min(ms for _, ms in frames) < 8_000 < 20_000 < max(ms for _, ms in frames)
+
+
+@pytest.mark.parametrize("fault", ["silent", "held", "never a node", "dies"])
+def test_a_publish_never_outlasts_its_deadline_whatever_happens(place: Place, make_app: MakeApp, fault: str) -> None:
+    app = make_app()
+    app.publish_timeout = 1.0
+    if fault != "never a node":
+        node = place.node()
+        node.confirm = lambda submit: node.tell_all(Held(submit.number, "queue-full: no room")) if fault == "held" else None
+    if fault == "silent":
+        node.silent = True
+    if fault == "dies":
+        app.client.greeting(time.monotonic() + 5)
+        node.stop()
+    began = time.monotonic()
+    with pytest.raises(MeshError):
+        app.send_task("t", ("x" * 2_000_000,) if fault == "silent" else ())
+    assert time.monotonic() - began < app.publish_timeout + 0.5
