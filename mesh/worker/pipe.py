@@ -52,10 +52,13 @@ class Pipe:
         frames: list[bytes] = []
         while not frames:
             try:
+                if self._socket.gettimeout() is None:
+                    # Linux wakes who sleeps in recv() also when the other end reads what this one has sent (unix_write_space)
+                    select.select([self._socket], [], [])
                 data = self._socket.recv(_READ_BYTES)
             except BlockingIOError:
                 return frames
-            except OSError as error:
+            except (OSError, ValueError) as error:  # closed at the other end, or here by another thread
                 raise EOFError(str(error)) from error
             if not data:
                 raise EOFError("the other end is closed")
