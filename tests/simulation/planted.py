@@ -16,7 +16,7 @@ from mesh.core.cluster.election import Election
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Replica
-from mesh.core.cluster.replication import Replication
+from mesh.core.cluster.replication import Replication, Told
 from mesh.core.coordinator import Coordinator
 from mesh.core.effects import Batch, Identity, Restored
 from mesh.core.turn import Turn
@@ -224,7 +224,7 @@ def _plant_untold_leases() -> AbstractContextManager[None]:
 
     @contextmanager
     def plant() -> Iterator[None]:
-        with patch.object(Replication, "note_leases", lambda *_: 0), patch.object(Broker, "_leases", lambda _: {}):
+        with patch.object(Replication, "note_leases", lambda *_: Told(0, "", frozenset())), patch.object(Broker, "_leases", lambda _: {}):
             yield
 
     return plant()
@@ -254,15 +254,15 @@ def leases_outlive_their_messages(on_settled: Callable[..., None], replication: 
     replication.soft_leases = leases
 
 
-@replaces(Takeover, "restore_leases")
-def offers_during_reconciliation_forgotten(restore: Callable[..., None], takeover: Takeover) -> None:
+@replaces(Takeover, "index")
+def offers_during_reconciliation_forgotten(index: Callable[..., None], takeover: Takeover) -> None:
     """R9: workers report what they hold; it counts although it was said before the reign had its records."""
     broker = takeover._broker
     for worker in broker.workers.values():
         for id in worker.reported:
             broker._replication.soft_leases.pop(id, None)
         worker.reported = set()
-    restore(takeover)
+    index(takeover)
 
 
 @replaces(Coordinator, "on_broker_message")
