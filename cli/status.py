@@ -63,7 +63,7 @@ def draw(state: dict[str, Any]) -> Group:
 
     parts: list[Any] = [escape(headline(state)), ""]
     for title, key, columns in TABLES:
-        rows = [[row.get(column) for column in columns] for row in state.get(key, [])]
+        rows = [[_cell(row, column) for column in columns] for row in state.get(key, [])]
         if rows:
             parts.append(output.table(title, columns, rows))
         else:
@@ -104,6 +104,17 @@ TABLES = [
     QUEUES,
 ]
 NONE_YET = {"workers": "; start one: mesh worker -A APP"}
+
+
+def _cell(row: dict[str, Any], column: str) -> Any:
+    """What a column shows of a row; beside the state of a node stands for how long it has been so."""
+    absent_s = row.get("absent_s")
+    if column == "state" and absent_s is not None:
+        since = next(
+            f"{absent_s // seconds} {unit}" for unit, seconds in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)) if absent_s >= seconds
+        )
+        return f"{'forgotten' if row.get('forgotten') else row['state']} ({since})"
+    return row.get(column)
 
 
 def wrong_clocks(state: dict[str, Any]) -> list[tuple[str, str]]:

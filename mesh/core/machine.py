@@ -119,7 +119,7 @@ class Machine:
             self.relay.to_edge,
             self.news.append,
         )
-        self.upkeep = Upkeep(self.replica, self.membership, self.replication, self.absences, self.turn)
+        self.upkeep = Upkeep(self.replica, self.membership, self.replication, self.absences, self.turn, self.news.append)
         self.dispatcher = Dispatcher(self.broker, self.replication, settings, self.relay.to_edge)
         self.edge = self._make_edge()
         self.reign = self._make_reign()

@@ -40,6 +40,15 @@ def test_r23_a_clock_that_is_off_by_more_than_two_seconds_is_shown_and_warned_of
     assert "1999" in text
 
 
+@pytest.mark.parametrize(("absent_s", "text"), [(61, "lost (1 min)"), (7300, "lost (2 h)"), (200_000, "lost (2 d)"), (None, "lost")])
+def test_r14_a_node_that_is_gone_is_shown_with_how_long(absent_s: int | None, text: str) -> None:
+    rows = state(a=0, b=None)
+    rows["nodes"][1] |= {"state": "lost", "absent_s": absent_s, "forgotten": False}
+    assert f" {text} " in shown(rows)
+    rows["nodes"][1] |= {"state": "away", "absent_s": 3_000_000, "forgotten": True}
+    assert " forgotten (34 d) " in shown(rows)
+
+
 def test_r23_doctor_warns_of_clocks() -> None:
     found = {finding.check: finding for finding in health(state(a=0, b=2500))}
     assert (found["clocks"].verdict, found["clocks"].text) == (Verdict.WARN, "that of b is 2.5 s ahead of the coordinator's")

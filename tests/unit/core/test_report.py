@@ -94,6 +94,8 @@ def test_r23_the_report_says_how_far_clocks_are_apart(busy: Cluster) -> None:
     busy.run(1)
     skews = {node["name"]: node["skew_ms"] for node in status(asker(busy))["nodes"]}
     assert skews == {"a": 0, "b": 3500, "c": -250, "d": None, "e": None}
+    lines = [line for line in busy["a"].news if "clock" in line]
+    assert lines == ["the clock of b is 3.5 s ahead of this machine's; set both by NTP"]
 
 
 def test_the_report_counts_work(busy: Cluster) -> None:
