@@ -52,6 +52,7 @@ class Plan:
     tasks: int = 20_000
     repeats: int = 3
     kills: int = 20
+    backlog: int = 1_000_000
 
 
 Suite = Callable[[Plan], Iterable[Figure]]

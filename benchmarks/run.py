@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks import harness, hosts, idle, startup, takeover, throughput
+from benchmarks import backlog, harness, hosts, idle, startup, takeover, throughput
 from benchmarks.harness import Figure, Plan, Suite
 from benchmarks.rivals import run as rivals
 from tests.lab import hosts as lab
@@ -24,9 +24,10 @@ SUITES: dict[str, Suite] = {
     "rivals": rivals.measure,
     "hosts": hosts.measure,
     "takeover": takeover.measure,
+    "backlog": backlog.measure,
 }
 NEEDS_LAB = ("startup", "idle", "hosts", "takeover")
-QUICK = Plan(tasks=2_000, repeats=1, kills=3)
+QUICK = Plan(tasks=2_000, repeats=1, kills=3, backlog=90_000)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

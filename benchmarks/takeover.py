@@ -52,13 +52,13 @@ class Scene:
         self.lab = lab
         self.fleet = Fleet(lab)
         self.submitted = 0
-        lab[OBSERVER].put(Path(__file__).with_name("backlog.py"))
+        lab[OBSERVER].put(Path(__file__).with_name("steady.py"))
         self.fleet.up("server")
         self.fleet.up("laptop")
         self.fleet.up(OBSERVER, "--never-coordinate")
         self._settle()
         self.fleet.worker(OBSERVER, env={"MESH_PREFETCH_TARGET_S": "0"})
-        self._client = lab[OBSERVER].python_spawn("backlog.py", str(WAITING), str(TASK_S))
+        self._client = lab[OBSERVER].python_spawn("steady.py", str(WAITING), str(TASK_S))
         self._client.wait_for("begins", SETTLED_S)
         poll_until(lambda: self._starts_since(0) > RESUMED_AFTER, SETTLED_S, "work is under way")
 

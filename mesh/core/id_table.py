@@ -96,12 +96,13 @@ class IdTable:
         """The id that a key of this table stands for."""
         return self._others.get(key) or text_of(key)
 
-    def ids(self) -> Iterator[str]:
-        """All ids, in an order that follows from what they are."""
-        for place in sorted(self._buckets):
-            bucket = self._buckets[place]
+    def items(self, first: int, end: int) -> Iterator[tuple[str, int]]:
+        """Ids and numbers in the buckets from ``first`` to before ``end``, of ``BUCKETS``; nothing may be changed on the way."""
+        for place in range(first, end):
+            bucket = self._buckets.get(place, b"")
             for at in range(0, len(bucket), RECORD_BYTES):
-                yield self.id_of(bytes(bucket[at : at + KEY_BYTES]))
+                number = int.from_bytes(bucket[at + KEY_BYTES : at + RECORD_BYTES], "big")
+                yield self.id_of(bytes(bucket[at : at + KEY_BYTES])), number
 
     def sweep(self, keep: Callable[[int], bool], buckets: int) -> bool:
         """Look at so many buckets further and forget the records whose numbers are not to be kept; whether a round is over."""

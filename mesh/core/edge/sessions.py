@@ -17,6 +17,7 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.edge.fetches import Fetches
 from mesh.core.edge.gate import Gate
 from mesh.core.edge.uploads import Uploads
+from mesh.core.edge.waiting import Waiting
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.wire.entries import Message
@@ -51,6 +52,8 @@ from mesh.wire.messages import (
     WorkerGone,
 )
 
+WINDOW_BYTES_A_WAIT = 1600
+"""For so many bytes of the window for messages one wait is kept in the faster of two ways: 20,000 by default."""
 WATCH_CHUNK = 5_000
 """Ids in one Watch when a node asks a new coordinator for all that its clients wait for."""
 QUESTIONS_MAX = 10_000
@@ -111,12 +114,9 @@ class Edge:
         self.sessions: dict[bytes, Session] = {}
         self.workers: dict[str, bytes] = {}
         """Worker id to its session."""
-        self.outstanding: dict[str, bytes | set[bytes]] = {}
-        """Task id to the session(s) that wait for its result."""
+        self.waiting = Waiting(self.sessions, settings.window_bytes // WINDOW_BYTES_A_WAIT)
         self.consumed: frozenset[str] | None = None
         """Queues with a live consumer, as the coordinator told; None before it has."""
-        self._gone = False
-        """A session was closed since the last tick: some waits may be for nobody."""
         self._deadlines: list[tuple[float, bytes, int, list[bool]]] = []
         """(when, session, number, answered) of submits that durability="safe" may keep waiting too long (R6)."""
         self.refused = 0
@@ -208,12 +208,11 @@ class Edge:
             self.refused += 1
             self._turn.to_session(id, Confirm(submit.number, 0, problem))
             return
-        outstanding, gate = self.outstanding, self.gate
+        gate, waits = self.gate, self.waiting.add
         size = 0
         for message in submit.messages:
             size += len(message.body)
-            if outstanding.setdefault(message.id, id) != id:
-                self._also_waits(message.id, id)
+            waits(message.id, id)
         self._replica.write_many(submit.messages)
         for message in large:
             self.uploads.forget(message.chunks)
@@ -252,15 +251,6 @@ class Edge:
         limit = self._settings.max_body_bytes
         return f"too-large: a body of {size} bytes; the limit is max_body_bytes = {limit}" if size > limit else ""
 
-    def _also_waits(self, task_id: str, session: bytes) -> None:
-        waiting = self.outstanding[task_id]
-        if isinstance(waiting, set):
-            waiting.add(session)
-        elif waiting not in self.sessions:
-            self.outstanding[task_id] = session
-        elif waiting != session:
-            self.outstanding[task_id] = {waiting, session}
-
     def _on_offer(self, session: Session, offer: Offer) -> None:
         if session.kind != "worker":
             return
@@ -283,8 +273,7 @@ class Edge:
 
     def _on_watch(self, session: Session, watch: Watch) -> None:
         for id in watch.ids:
-            if self.outstanding.setdefault(id, session.id) != session.id:
-                self._also_waits(id, session.id)
+            self.waiting.add(id, session.id)
         self._to_coordinator(watch)
 
     def _on_query(self, session: Session, query: Query) -> None:
@@ -318,21 +307,14 @@ class Edge:
     def _on_results(self, message: Results, after_commit: bool) -> None:
         send = self._turn.to_session_after_commit if after_commit else self._turn.to_session
         by_session: dict[bytes, Results] = {}
-        outstanding = self.outstanding
         for result in message.results:
-            waiting = outstanding.pop(result.id, None)
-            if waiting is None:
-                continue
-            for session in sorted(waiting) if isinstance(waiting, set) else (waiting,):
+            for session in self.waiting.pop(result.id):
                 found = by_session.get(session)
                 if found is None:
                     found = by_session[session] = Results([])
                 found.results.append(result)
         for id, status in message.states:
-            waiting = outstanding.get(id)
-            if waiting is None:
-                continue
-            for session in sorted(waiting) if isinstance(waiting, set) else (waiting,):
+            for session in self.waiting.get(id):
                 by_session.setdefault(session, Results([])).states.append((id, status))
         for session, results in by_session.items():
             if session in self.sessions:
@@ -356,7 +338,9 @@ class Edge:
     def watch_again(self) -> None:
         """Ask the coordinator for all results and all room that clients of this node wait for."""
         self.gate.ask_again()
-        ids = list(self.outstanding)
+        self._tell(self.waiting.tell_again())
+
+    def _tell(self, ids: list[str]) -> None:
         for start in range(0, len(ids), WATCH_CHUNK):
             self._to_coordinator(Watch(ids[start : start + WATCH_CHUNK]))
 
@@ -365,7 +349,8 @@ class Edge:
     def close(self, id: bytes) -> None:
         """A program has left, or was not heard for too long."""
         session = self.sessions.pop(id, None)
-        self._gone = self._gone or session is not None
+        if session is not None:
+            self.waiting.closed(id)
         self.uploads.close(id)
         self.gate.close(id)
         if session is not None and session.worker and self.workers.get(session.worker) == id:
@@ -383,9 +368,7 @@ class Edge:
             self._answer_overdue()
         while self._questions and self.now - next(iter(self._questions.values()))[2] > QUESTION_TIMEOUT_S:
             del self._questions[next(iter(self._questions))]
-        if self._gone:  # a walk over a million waits takes 0.1 s: only when it can find something
-            self._gone = False
-            self._forget_waits_of_gone_sessions()
+        self._tell(self.waiting.tick())
 
     def _answer_overdue(self) -> None:
         """Say that messages are kept but lack copies: they will run, and the publisher must not take them for safe."""
@@ -395,16 +378,6 @@ class Edge:
                 error = "not-enough-copies: accepted and kept here, but fewer disks than `copies` hold it; durability is safe"
                 self._turn.to_session(session, Confirm(number, 1, error))
         self._deadlines = [waiting for waiting in self._deadlines if not waiting[3][0]]
-
-    def _forget_waits_of_gone_sessions(self) -> None:
-        live = self.sessions
-        gone = [
-            id
-            for id, waiting in self.outstanding.items()
-            if (waiting not in live if isinstance(waiting, bytes) else waiting.isdisjoint(live))
-        ]
-        for id in gone:
-            del self.outstanding[id]
 
     def leave(self) -> None:
         """The node stops: send its programs elsewhere."""

@@ -26,7 +26,7 @@ def test_a_table_of_ids_is_a_dict(steps: list[tuple[str, int, int]], names: list
             assert table.pop(key_of(id)) == model.pop(id, None)
         assert len(table) == len(model)
     assert {id: table.get(key_of(id)) for id in names} == {id: model.get(id) for id in names}
-    assert sorted(table.ids()) == sorted(model)
+    assert sorted(table.items(0, BUCKETS)) == sorted(model.items())
     assert all(table.id_of(key_of(id)) == id for id in model)
 
 
@@ -39,7 +39,7 @@ def test_a_round_of_sweeping_forgets_what_is_not_to_be_kept(pairs: list[tuple[st
     while not table.sweep(lambda number: number < limit, BUCKETS // 4):
         rounds += 1
     assert rounds == 3
-    assert sorted(table.ids()) == sorted(id for id, number in pairs if number < limit)
+    assert sorted(table.items(0, BUCKETS)) == sorted(pair for pair in pairs if pair[1] < limit)
 
 
 def test_the_key_of_a_uuid_is_the_uuid() -> None:

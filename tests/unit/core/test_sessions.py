@@ -272,7 +272,7 @@ def test_waits_of_a_session_that_is_gone_are_forgotten(cluster: Cluster) -> None
     stays.watch("t0", "t1", "mine")
     gone.detach()
     cluster.run(0.1)
-    assert cluster["a"].edge.outstanding.keys() == {"t0", "t1", "mine"}
+    assert set(cluster["a"].edge.waiting.ids()) == {"t0", "t1", "mine"}
 
 
 def test_programs_are_told_of_another_coordinator_and_that_their_node_leaves() -> None:

@@ -1,0 +1,122 @@
+"""Which attached programs wait for which results: by task id, in a few bytes each when they are many."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from mesh.core.id_table import BUCKETS, IdTable, key_of
+
+BUCKETS_A_TICK = 128
+"""Of the table, looked at in one tick: of a million waits eight thousand, so that the loop does not stand still."""
+
+
+class Waiting:
+    """Task id to the session(s) that wait for its result: ``few_max`` of them in a dict, which is faster, the others in a table."""
+
+    def __init__(self, live: Mapping[bytes, object], few_max: int) -> None:
+        self._few_max = few_max
+        self._live = live
+        """The sessions that there are."""
+        self._few: dict[str, bytes | set[bytes]] = {}
+        self._many = IdTable()
+        self._numbers: dict[bytes, int] = {}
+        self._sessions: dict[int, bytes] = {}
+        self._next_number = 1
+        self._closed = False
+        """A session was closed since the last tick: some waits may be for nobody."""
+        self._rounds = 0
+        """Rounds through the table that are left until all waits for nobody are forgotten."""
+        self._told_to: int | None = None
+        """The buckets whose ids a new coordinator has been told; None: all of them."""
+
+    def add(self, id: str, session: bytes) -> None:
+        """A session waits for this task."""
+        few = self._few
+        waiting = few.get(id)
+        if waiting is None:
+            if self._many:
+                waiting = self._session(self._many.get(key_of(id)))
+            if waiting is None and len(few) >= self._few_max:
+                self._add_to_many(id, session)
+                return
+            if waiting is not None:
+                self._many.pop(key_of(id))
+            waiting = waiting or session
+            few[id] = waiting
+        if isinstance(waiting, set):
+            waiting.add(session)
+        elif waiting not in self._live:
+            few[id] = session
+        elif waiting != session:
+            few[id] = {waiting, session}
+
+    def _add_to_many(self, id: str, session: bytes) -> None:
+        number = self._numbers.get(session)
+        if number is None:
+            number = self._numbers[session] = self._next_number
+            self._sessions[number] = session
+            self._next_number += 1
+        if self._many.add(id, number) is None:  # it stands for a session that is gone
+            self._many.pop(key_of(id))
+            self._many.add(id, number)
+
+    def pop(self, id: str) -> Collection[bytes]:
+        """Who waited for this task, and no longer does."""
+        waiting = self._few.pop(id, None)
+        if waiting is None and self._many:
+            waiting = self._session(self._many.pop(key_of(id)))
+        return _in_order(waiting)
+
+    def get(self, id: str) -> Collection[bytes]:
+        """Who waits for this task."""
+        waiting = self._few.get(id)
+        if waiting is None and self._many:
+            waiting = self._session(self._many.get(key_of(id)))
+        return _in_order(waiting)
+
+    def _session(self, number: int | None) -> bytes | None:
+        return self._sessions.get(number) if number is not None else None
+
+    def ids(self) -> Iterator[str]:
+        """All tasks that a session waits for."""
+        yield from self._few
+        for id, number in self._many.items(0, BUCKETS):
+            if number in self._sessions:
+                yield id
+
+    # -- little by little --------------------
+
+    def closed(self, session: bytes) -> None:
+        """A session is gone."""
+        self._closed = True
+        number = self._numbers.pop(session, None)
+        if number is not None:
+            del self._sessions[number]
+            self._rounds = 2  # of the present one a part is over
+
+    def tell_again(self) -> list[str]:
+        """A new coordinator is to be told what is waited for: the first of it, and the rest by ``tick``."""
+        self._told_to = 0 if self._many else None
+        return list(self._few)
+
+    def tick(self) -> list[str]:
+        """Forget waits of sessions that are gone; returns more ids that a new coordinator is to be told."""
+        if self._closed:
+            self._closed = False
+            for id in [id for id, waiting in self._few.items() if not any(session in self._live for session in _in_order(waiting))]:
+                del self._few[id]
+        if self._rounds and self._many.sweep(lambda number: number in self._sessions, BUCKETS_A_TICK):
+            self._rounds -= 1
+        if self._told_to is None:
+            return []
+        ids = [id for id, number in self._many.items(self._told_to, self._told_to + BUCKETS_A_TICK) if number in self._sessions]
+        self._told_to += BUCKETS_A_TICK
+        if self._told_to >= BUCKETS:
+            self._told_to = None
+        return ids
+
+
+def _in_order(waiting: bytes | set[bytes] | None) -> Collection[bytes]:
+    if waiting is None:
+        return ()
+    return sorted(waiting) if isinstance(waiting, set) else (waiting,)

@@ -1,0 +1,55 @@
+"""Who waits for which result, in a dict and beyond it in a table: nobody can tell which."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.core.edge.waiting import BUCKETS_A_TICK, Waiting
+from mesh.core.id_table import BUCKETS
+from mesh.ids import task_id
+
+IDS = ["t1", "t2", *(task_id() for _ in range(4))]
+SESSIONS = (b"a", b"b", b"c")
+steps = st.lists(st.tuples(st.sampled_from(["add", "add", "add", "pop", "close"]), st.sampled_from(IDS), st.sampled_from(SESSIONS)))
+
+
+@given(steps, st.integers(0, 7))
+def test_waits_are_sets_of_sessions_that_are_there(taken: list[tuple[str, str, bytes]], few_max: int) -> None:
+    live = dict.fromkeys(SESSIONS)
+    waiting, model = Waiting(live, few_max), dict[str, set[bytes]]()
+    for step, id, session in taken:
+        if step == "close":
+            live.pop(session, None)
+            waiting.closed(session)
+            live[session] = None
+            model = {id: left for id, sessions in model.items() if (left := sessions - {session})}
+            live.pop(session)
+            waiting.tick()
+            live[session] = None
+        elif step == "add":
+            waiting.add(id, session)
+            model.setdefault(id, set()).add(session)
+        else:
+            assert {one for one in waiting.pop(id) if one in model.get(id, ())} == model.pop(id, set())
+    assert {id: model.get(id, set()) <= set(waiting.get(id)) for id in IDS} == dict.fromkeys(IDS, True)
+    assert sorted(waiting.ids()) == sorted(model)
+
+
+def test_a_new_coordinator_is_told_all_that_is_waited_for_little_by_little() -> None:
+    live = {b"a": None, b"gone": None}
+    waiting = Waiting(live, few_max=10)
+    ids = [task_id() for _ in range(1000)]
+    for id in ids:
+        waiting.add(id, b"a")
+    waiting.add("for nobody", b"gone")
+    del live[b"gone"]
+    waiting.closed(b"gone")
+    told = waiting.tell_again()
+    assert told == ids[:10]
+    for _ in range(BUCKETS // BUCKETS_A_TICK):
+        more = waiting.tick()
+        assert len(more) < 100
+        told += more
+    assert sorted(told) == sorted(ids)
+    assert waiting.tick() == []
