@@ -18,6 +18,8 @@ LONG_S = 1800.0
 START_S = 120.0
 BLOCK = 30_000
 """Tasks of an empty queue: they fit into the window."""
+PATIENT = {"MESH_DISCOVERY_TIMEOUT_S": str(START_S)}
+"""The worker is started with the node, and has to wait until that has looked through its state."""
 NOTED = 5_000
 """As in tasks.py: one task in so many says when it ran."""
 
@@ -69,7 +71,7 @@ def drain_rate(machine: Machine, count: int) -> float:
 def restart(machine: Machine) -> float:
     """Seconds from `mesh up` until the first task runs."""
     began = time.time()
-    processes: list[Process] = [machine.mesh_spawn("up", *LOOPBACK), machine.mesh_spawn("worker", "-A", "tasks", "-c", "2")]
+    processes: list[Process] = [machine.mesh_spawn("up", *LOOPBACK), machine.mesh_spawn("worker", "-A", "tasks", "-c", "2", env=PATIENT)]
     noted = machine.work / "noted"
     poll_until(lambda: noted.exists() and noted.read_text(), START_S, f"a task has run of {len(processes)} processes")
     return float(noted.read_text().split()[0]) - began

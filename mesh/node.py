@@ -17,7 +17,7 @@ from mesh.core.cluster.alarms import DISK, MEMORY
 from mesh.core.cluster.twins import CLONED, LATER
 from mesh.core.effects import Batch, Gap, Identity
 from mesh.core.machine import Machine
-from mesh.errors import DiskFailed, DiskFull, IdentityTaken, RemoteProtocolError
+from mesh.errors import DiskFailed, DiskFull, IdentityTaken, RemoteProtocolError, StateDamaged
 from mesh.storage.base import Store
 from mesh.storage.footprint import Footprint
 from mesh.storage.room import Room
@@ -91,7 +91,10 @@ class Node:
         self._footprint = footprint
         self._looked_at = float("-inf")
         self._alarms = {DISK: "", MEMORY: ""}
-        self.machine = Machine(identity, settings or Settings(), store.load())
+        try:
+            self.machine = Machine(identity, settings or Settings(), store.load())
+        except StateDamaged:  # noticed when its entries were gone through; a store that heals has done so by now (R20)
+            self.machine = Machine(identity, settings or Settings(), store.load())
         self.machine.introduce(known or [])
         self._committed: SimpleQueue[int] = SimpleQueue()
         self._rows: SimpleQueue[list[Row]] = SimpleQueue()

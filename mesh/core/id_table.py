@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
 
@@ -32,7 +33,9 @@ def key_of(id: str) -> bytes:
     return _key(id)[0]
 
 
+@lru_cache(4096)
 def _key(id: str) -> tuple[bytes, bool]:
+    # Cached: a task goes through three tables within a moment
     if _is_uuid(id):
         return bytes.fromhex(id.replace("-", "")), True
     return blake2b(id.encode(), digest_size=KEY_BYTES).digest(), False

@@ -12,7 +12,7 @@ class Store(Protocol):
     """One node's state. ``load`` and ``commit`` run in different threads, never at once."""
 
     def load(self) -> Restored:
-        """All that was committed. Raises StateDamaged, StateTooNew."""
+        """All that was committed. Raises StateDamaged, StateTooNew; so may the going through its entries: then try once more."""
 
     def commit(self, batch: Batch) -> None:
         """Make the batch durable as one transaction; returns after fsync.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mesh.core.effects import Batch, Gap, Restored
@@ -41,13 +41,26 @@ class HealingStore:
             self._heal(error)
 
     def load(self) -> Restored:
-        """All that was committed, with the remains of a damaged file until they are dealt with. Raises DiskFull, DiskFailed."""
+        """All that was committed, with the remains of a damaged file until they are dealt with. Raises DiskFull, DiskFailed.
+
+        The going through the entries raises StateDamaged when one of them is; the file is healed then, and ``load`` tells what it has.
+        """
         try:
-            return self._store.load()
+            restored = self._store.load()
         except StateDamaged as error:
             self._store.close()
             self._heal(error)
-            return self._store.load()
+            restored = self._store.load()
+        restored.entries = self._entries(restored.entries)
+        return restored
+
+    def _entries(self, entries: Iterable[tuple[bytes, int, bytes]]) -> Iterator[tuple[bytes, int, bytes]]:
+        try:
+            yield from entries
+        except StateDamaged as error:
+            self._store.close()
+            self._heal(error)
+            raise
 
     def commit(self, batch: Batch) -> None:
         """As SqliteStore.commit."""

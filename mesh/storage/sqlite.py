@@ -204,7 +204,10 @@ class SqliteStore:
     # -- reading ------------------------------------------------------------------------------------------------------------------
 
     def load(self) -> Restored:
-        """All that was committed; the entries of one journal lie together, ascending. Raises StateDamaged, DiskFailed."""
+        """All that was committed; the entries of one journal lie together, ascending. Raises StateDamaged, DiskFailed.
+
+        So may the going through the entries, which are read one by one: a long queue is larger than the memory.
+        """
         try:
             return self._load()
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -228,12 +231,16 @@ class SqliteStore:
             names[number] = row[0]
             if row[1] is not None:
                 restored.heads.append(HeadState(*row))
-        for _ in self._entries(names):
-            pass  # all are sound, or this raises; they are handed out by a second look, as a long queue is larger than the memory
         restored.entries = self._entries(names)
         return restored
 
     def _entries(self, names: dict[int, bytes]) -> Iterator[tuple[bytes, int, bytes]]:
+        try:
+            yield from self._rows(names)
+        except sqlite3.Error as error:
+            self._refuse(error)
+
+    def _rows(self, names: dict[int, bytes]) -> Iterator[tuple[bytes, int, bytes]]:
         for row_id, crc, data in self._db.execute("SELECT id, crc, data FROM entry ORDER BY id"):
             journal, sequence = names.get(row_id >> SEQUENCE_BITS), row_id & SEQUENCE_MASK
             if journal is None:

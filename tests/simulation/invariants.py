@@ -239,7 +239,8 @@ def _unfinished_work(world: World) -> str:
 def _paged(machine: Machine) -> set[str]:
     """Ids of the messages that a node has on its disk only."""
     pages, journals = machine.replica.pages, machine.replica.journals.values()
-    return {pages.header(place.lane, place.key).id for journal in journals for _, place in journal.paged.places(1, journal.upto)}
+    places = [journal.paged.get(sequence) for journal in journals for sequence in journal.paged.sequences(1, journal.upto)]
+    return {pages.header(place.lane, place.key).id for place in places if place is not None}
 
 
 def differences(world: World) -> Iterator[str]:

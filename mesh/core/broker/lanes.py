@@ -120,15 +120,15 @@ class Lane:
         while self.runs and len(chunk) < CHUNK_MESSAGES and (budget_bytes > 0 or not chunk):
             run = self.runs[0]
             order = run.order
-            for sequence, place in run.journal.paged.places(run.first, run.last):
-                if place.lane != self.number:
+            for sequence, lane, size in run.journal.paged.walk(run.first, run.last):
+                if lane != self.number:
                     continue
                 if len(chunk) == CHUNK_MESSAGES or (chunk and budget_bytes <= 0):
                     run.first, run.order = sequence, order
                     break
                 chunk.append(Waiting(order, run.journal, sequence))
                 order += 1
-                budget_bytes -= place.size
+                budget_bytes -= size
             else:
                 self.runs.popleft()
                 if self._open.get(run.journal.name) is run:

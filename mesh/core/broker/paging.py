@@ -105,13 +105,14 @@ class Paging:
 
     def _admit(self, queue: Queue, lane: Lane, waiting: Waiting, entry: Entry | None) -> Record | None:
         broker, journal, sequence = self._broker, waiting.journal, waiting.sequence
-        if not broker.active or broker.queues.get(queue.name) is not queue or not self._is_paged(journal, sequence, entry):
+        if not broker.active or broker.queues.get(queue.name) is not queue or not self._is_whole(journal, sequence, entry):
             return None
         assert isinstance(entry, Message)
-        if (journal.name, sequence) in self._apart:
+        if self._apart and (journal.name, sequence) in self._apart:
             self._complete(entry)
             return None
-        self._enter(journal, sequence, entry)
+        if not self._pages.page_in(journal, sequence, entry):
+            return None
         lane.paged -= 1
         return self._record(entry, journal, sequence, waiting.order)
 
@@ -121,16 +122,13 @@ class Paging:
         record.move(RecordEvent.PAGED_IN)
         return record
 
-    def _is_paged(self, journal: Journal, sequence: int, entry: Entry | None) -> bool:
-        """Whether a message that was read is still wanted. Raises StateDamaged when it should have been there."""
-        if self._replica.journals.get(journal.name) is not journal or sequence not in journal.paged:
+    def _is_whole(self, journal: Journal, sequence: int, entry: Entry | None) -> bool:
+        """Whether a message was read, of a journal that is still here. Raises StateDamaged when it should have been there."""
+        if self._replica.journals.get(journal.name) is not journal:
             return False
-        if entry is None:
+        if entry is None and sequence in journal.paged:
             raise StateDamaged(f"the disk has lost journal {journal.name.hex()}, sequence {sequence}")
-        return True
-
-    def _enter(self, journal: Journal, sequence: int, message: Message) -> None:
-        self._replica.pages.page_in(journal, sequence, message)
+        return entry is not None
 
     # -- single messages --------------------
 
@@ -151,14 +149,14 @@ class Paging:
         return record
 
     def _body_comes(self, journal: Journal, sequence: int, entry: Entry | None) -> None:
-        if self._broker.active and (journal.name, sequence) in self._apart and self._is_paged(journal, sequence, entry):
+        if self._broker.active and (journal.name, sequence) in self._apart and self._is_whole(journal, sequence, entry):
             assert isinstance(entry, Message)
             self._complete(entry)
 
     def _complete(self, message: Message) -> None:
         record = self._broker.records[message.id]
         self._apart.discard((record.journal.name, record.sequence))
-        self._enter(record.journal, record.sequence, message)
+        self._pages.page_in(record.journal, record.sequence, message)
         record.message = message
 
     def put_back(self, record: Record) -> bool:

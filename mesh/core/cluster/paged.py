@@ -56,19 +56,12 @@ class _Chunk:
         self.lanes = array("H")
         self.sizes = array("I")
 
-    def add(self, offset: int, place: Place) -> None:
-        offsets = self.offsets
-        if not offsets or offsets[-1] < offset:
-            offsets.append(offset)
-            self.keys += place.key
-            self.lanes.append(place.lane)
-            self.sizes.append(place.size)
-            return
-        at = bisect_left(offsets, offset)
-        offsets.insert(at, offset)
-        self.keys[at * KEY_BYTES : at * KEY_BYTES] = place.key
-        self.lanes.insert(at, place.lane)
-        self.sizes.insert(at, place.size)
+    def insert(self, offset: int, key: bytes, lane: int, size: int) -> None:
+        at = bisect_left(self.offsets, offset)
+        self.offsets.insert(at, offset)
+        self.keys[at * KEY_BYTES : at * KEY_BYTES] = key
+        self.lanes.insert(at, lane)
+        self.sizes.insert(at, size)
 
     def find(self, offset: int) -> int:
         offsets = self.offsets
@@ -98,14 +91,20 @@ class Paged:
         chunk = self._chunks.get(sequence >> CHUNK_BITS)
         return chunk is not None and chunk.find(sequence & CHUNK_MASK) >= 0
 
-    def add(self, sequence: int, place: Place) -> None:
+    def add(self, sequence: int, key: bytes, lane: int, size: int) -> None:
         """Note a message that is not here yet."""
-        number = sequence >> CHUNK_BITS
+        number, offset = sequence >> CHUNK_BITS, sequence & CHUNK_MASK
         chunk = self._chunks.get(number)
         if chunk is None:
             chunk = self._chunks[number] = _Chunk()
-        chunk.add(sequence & CHUNK_MASK, place)
         self._count += 1
+        if chunk.offsets and chunk.offsets[-1] > offset:
+            chunk.insert(offset, key, lane, size)
+            return
+        chunk.offsets.append(offset)
+        chunk.keys += key
+        chunk.lanes.append(lane)
+        chunk.sizes.append(size)
 
     def get(self, sequence: int) -> Place | None:
         """What is known of a message, None when it is not here."""
@@ -132,23 +131,20 @@ class Paged:
         self._chunks.clear()
         self._count = 0
 
-    def places(self, first: int, last: int) -> Iterator[tuple[int, Place]]:
-        """(sequence, what is known) from ``first`` to ``last``, ascending; nothing may be changed on the way."""
+    def walk(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """(sequence, lane, size) of each from ``first`` to ``last``, ascending; nothing may be changed on the way."""
         for number in self._numbers(first, last):
             chunk = self._chunks[number]
             base = number << CHUNK_BITS
             start = bisect_left(chunk.offsets, first - base) if first > base else 0
             end = bisect_right(chunk.offsets, last - base) if last < base + CHUNK_MASK else len(chunk.offsets)
             for at in range(start, end):
-                yield base + chunk.offsets[at], chunk.place(at)
+                yield base + chunk.offsets[at], chunk.lanes[at], chunk.sizes[at]
 
     def sequences(self, first: int, last: int) -> Iterator[int]:
-        """As ``places``, the sequences only."""
-        for number in self._numbers(first, last):
-            base = number << CHUNK_BITS
-            for offset in self._chunks[number].offsets:
-                if first <= base + offset <= last:
-                    yield base + offset
+        """As ``walk``, the sequences only."""
+        for sequence, _, _ in self.walk(first, last):
+            yield sequence
 
     def ranges(self) -> list[int]:
         """All sequences as [first, last, first, last, ...]."""

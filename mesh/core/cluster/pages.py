@@ -10,7 +10,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from mesh.core.cluster.paged import Header, Place
+from mesh.core.cluster.paged import Header
 from mesh.core.id_table import IdTable, key_of
 from mesh.wire.entries import Message
 
@@ -134,7 +134,7 @@ class Pages:
         key = self._ids.add(message.id, number << SEQUENCE_BITS | sequence)
         if key is None:
             return False
-        journal.paged.add(sequence, Place(key, self.lane_number(message.queue, message.task), len(message.body)))
+        journal.paged.add(sequence, key, self.lane_number(message.queue, message.task), len(message.body))
         return True
 
     def page_in(self, journal: Journal, sequence: int, message: Message) -> bool:

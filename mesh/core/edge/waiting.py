@@ -34,15 +34,10 @@ class Waiting:
         few = self._few
         waiting = few.get(id)
         if waiting is None:
-            if self._many:
-                waiting = self._session(self._many.get(key_of(id)))
-            if waiting is None and len(few) >= self._few_max:
-                self._add_to_many(id, session)
+            if len(few) >= self._few_max and self._many.add(id, self._number(session)) is not None:
                 return
-            if waiting is not None:
-                self._many.pop(key_of(id))
-            waiting = waiting or session
-            few[id] = waiting
+            waiting = self._session(self._many.pop(key_of(id))) if self._many else None
+            waiting = few[id] = waiting or session
         if isinstance(waiting, set):
             waiting.add(session)
         elif waiting not in self._live:
@@ -50,15 +45,13 @@ class Waiting:
         elif waiting != session:
             few[id] = {waiting, session}
 
-    def _add_to_many(self, id: str, session: bytes) -> None:
+    def _number(self, session: bytes) -> int:
         number = self._numbers.get(session)
         if number is None:
             number = self._numbers[session] = self._next_number
             self._sessions[number] = session
             self._next_number += 1
-        if self._many.add(id, number) is None:  # it stands for a session that is gone
-            self._many.pop(key_of(id))
-            self._many.add(id, number)
+        return number
 
     def pop(self, id: str) -> Collection[bytes]:
         """Who waited for this task, and no longer does."""

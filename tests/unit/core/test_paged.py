@@ -21,15 +21,16 @@ def test_what_is_paged_is_a_dict_by_sequence(steps: list[tuple[bool, int]], firs
     paged, model = Paged(), dict[int, Place]()
     for add, sequence in steps:
         if add and sequence not in model:
-            paged.add(sequence, place(sequence))
+            paged.add(sequence, *place(sequence))
             model[sequence] = place(sequence)
         elif not add:
             assert paged.pop(sequence) == model.pop(sequence, None)
         assert len(paged) == len(model)
         assert (sequence in paged) == (sequence in model)
         assert paged.get(sequence) == model.get(sequence)
-    assert list(paged.places(first, last)) == [(key, model[key]) for key in sorted(model) if first <= key <= last]
-    assert list(paged.sequences(first, last)) == [key for key in sorted(model) if first <= key <= last]
+    within = [key for key in sorted(model) if first <= key <= last]
+    assert list(paged.walk(first, last)) == [(key, model[key].lane, model[key].size) for key in within]
+    assert list(paged.sequences(first, last)) == within
     assert paged.ranges() == to_ranges(sorted(model))
 
 
@@ -37,10 +38,10 @@ def test_what_is_paged_is_a_dict_by_sequence(steps: list[tuple[bool, int]], firs
 def test_runs_are_all_that_is_paged_by_lane(chosen: set[int]) -> None:
     paged = Paged()
     for sequence in sorted(chosen):
-        paged.add(sequence, place(sequence))
+        paged.add(sequence, *place(sequence))
     found: list[int] = []
     for stretch in paged.runs():
-        run = [sequence for sequence, item in paged.places(stretch.first, stretch.last) if item.lane == stretch.lane]
+        run = [sequence for sequence, lane, _ in paged.walk(stretch.first, stretch.last) if lane == stretch.lane]
         assert (run[0], len(run), 2 * sum(run), stretch.key) == (stretch.first, stretch.messages, stretch.size, place(stretch.first).key)
         found += run
     assert sorted(found) == sorted(chosen)

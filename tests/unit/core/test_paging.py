@@ -27,7 +27,8 @@ def resident(machine: Machine) -> list[str]:
 
 def paged(machine: Machine) -> list[str]:
     header = machine.replica.pages.header
-    return sorted(header(place.lane, place.key).id for journal in bulk(machine) for _, place in journal.paged.places(1, journal.upto))
+    places = [journal.paged.get(sequence) for journal in bulk(machine) for sequence in journal.paged.sequences(1, journal.upto)]
+    return sorted(header(place.lane, place.key).id for place in places if place is not None)
 
 
 def run_all(worker: Worker) -> list[str]:

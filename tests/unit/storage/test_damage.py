@@ -18,6 +18,7 @@ from mesh.storage.sqlite import SqliteStore
 from mesh.wire.entries import Message, Scope
 from mesh.wire.frames import encode
 from mesh.wire.messages import HeadState
+from tests.unit.storage.loading import loaded
 
 JOURNALS = [bytes([number]) * 16 for number in (1, 2, 3)]
 NOW_S = 1_700_000_000.0
@@ -99,9 +100,7 @@ def put(folder: Path, files: dict[str, bytes], **changed: bytes) -> Path:
 def opened(path: Path) -> Restored:
     store = HealingStore(path, clock=lambda: NOW_S)
     try:
-        restored = store.load()
-        restored.entries = list(restored.entries)
-        return restored
+        return loaded(store)
     finally:
         store.close()
 
@@ -233,7 +232,7 @@ def test_r20_the_damaged_file_is_put_aside_and_reported_never_deleted(closed: Wr
     path = damaged(closed, folder)
     before = path.read_bytes()
     store = HealingStore(path, clock=lambda: NOW_S)
-    store.load()
+    loaded(store)
     assert (folder / "state.db.damaged-20231114T221320Z").read_bytes() == before
     [(_, found)] = damage.reports(folder)
     assert found.file == "state.db.damaged-20231114T221320Z"
@@ -249,9 +248,9 @@ def test_r20_what_was_salvaged_waits_through_restarts_until_it_is_dealt_with(clo
     salvage = opened(path).salvage
     assert salvage is not None
     store = HealingStore(path)
-    assert store.load().salvage == salvage
+    assert loaded(store).salvage == salvage
     store.commit(Batch(1, [(JOURNALS[0], 1, b"new")]))
-    assert store.load().salvage == salvage
+    assert loaded(store).salvage == salvage
     store.commit(Batch(2, recovered=True))
     store.close()
     restored = opened(path)
@@ -318,7 +317,7 @@ def test_another_programs_file_is_not_put_aside(folder: Path):
 def test_r20_the_report_says_what_nobody_has_once_the_node_is_whole(closed: Written, folder: Path):
     path = damaged(closed, folder)
     store = HealingStore(path, clock=lambda: NOW_S)
-    salvage = store.load().salvage
+    salvage = loaded(store).salvage
     assert salvage is not None
     assert store.recovered(3, salvage.gaps) == [f"{gap.journal.hex()}:{gap.first} (task {gap.task})" for gap in salvage.gaps]
     store.close()

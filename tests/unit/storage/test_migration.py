@@ -14,6 +14,7 @@ from mesh.storage.healing import HealingStore
 from mesh.storage.sqlite import SqliteStore
 from mesh.wire.frames import decode_entry, encode
 from tests.unit.storage.fixtures import make_version_1 as version_1
+from tests.unit.storage.loading import loaded
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -90,7 +91,7 @@ def test_a_damaged_directory_of_version_1_is_salvaged(path: Path):
     content[content.rindex(b"task-20") + 20] ^= 1
     path.write_bytes(content)
     store = HealingStore(path)
-    remains = store.load().salvage
+    remains = loaded(store).salvage
     assert remains is not None
     assert len(remains.entries) == len(EXPECTED) - 1
     assert remains.gaps == [Gap(version_1.BULK, 20, 20, "task-20")]

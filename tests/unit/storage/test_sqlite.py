@@ -45,7 +45,7 @@ def plain(path: Path) -> Iterator[sqlite3.Connection]:
 def open_and_load(path: Path) -> None:
     store = SqliteStore(path)
     try:
-        store.load()
+        list(store.load().entries)
     finally:
         store.close()
 
