@@ -241,6 +241,7 @@ class Replica:
             journal = self.journals.get(name)
             if journal is not None and not journal.count and name not in self.written():
                 del self.journals[name]
+                self.pages.drop(journal)
                 self._turn.drop(name)
 
     def written(self) -> set[bytes]:

@@ -327,7 +327,8 @@ class Replication:
         if self.soft_leases:
             journals = self._replica.journals.values()
             held = {entry.id for journal in journals for entry in journal.live.values() if isinstance(entry, Message)}
-            self.soft_leases = {id: holder for id, holder in self.soft_leases.items() if id in held}
+            paged = self._replica.pages.find
+            self.soft_leases = {id: holder for id, holder in self.soft_leases.items() if id in held or paged(id) is not None}
 
     # -- flow --------------------
 
