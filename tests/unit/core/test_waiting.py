@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,30 +11,30 @@ from mesh.core.edge.waiting import BUCKETS_A_TICK, Waiting
 from mesh.core.id_table import BUCKETS
 from mesh.ids import task_id
 
-IDS = ["t1", "t2", *(task_id() for _ in range(4))]
-SESSIONS = (b"a", b"b", b"c")
-steps = st.lists(st.tuples(st.sampled_from(["add", "add", "add", "pop", "close"]), st.sampled_from(IDS), st.sampled_from(SESSIONS)))
+IDS = ["t1", "t2", *(str(UUID(int=number << 70)) for number in range(4))]
+steps = st.lists(st.tuples(st.sampled_from(["add", "add", "add", "pop", "close"]), st.sampled_from(IDS), st.integers(0, 2)))
 
 
 @given(steps, st.integers(0, 7))
-def test_waits_are_sets_of_sessions_that_are_there(taken: list[tuple[str, str, bytes]], few_max: int) -> None:
-    live = dict.fromkeys(SESSIONS)
+def test_waits_are_sets_of_sessions_that_are_there(taken: list[tuple[str, str, int]], few_max: int) -> None:
+    sessions = [f"{number}".encode() for number in range(3)]
+    live = dict.fromkeys(sessions)
     waiting, model = Waiting(live, few_max), dict[str, set[bytes]]()
-    for step, id, session in taken:
+    for step, id, number in taken:
+        session = sessions[number]
         if step == "close":
-            live.pop(session, None)
+            sessions[number] = session + b"+"  # a session's id is never used again
+            del live[session]
+            live[sessions[number]] = None
             waiting.closed(session)
-            live[session] = None
-            model = {id: left for id, sessions in model.items() if (left := sessions - {session})}
-            live.pop(session)
             waiting.tick()
-            live[session] = None
+            model = {id: left for id, those in model.items() if (left := those - {session})}
         elif step == "add":
             waiting.add(id, session)
             model.setdefault(id, set()).add(session)
         else:
-            assert {one for one in waiting.pop(id) if one in model.get(id, ())} == model.pop(id, set())
-    assert {id: model.get(id, set()) <= set(waiting.get(id)) for id in IDS} == dict.fromkeys(IDS, True)
+            assert {one for one in waiting.pop(id) if one in live} == model.pop(id, set())
+    assert {id: {one for one in waiting.get(id) if one in live} for id in IDS} == {id: model.get(id, set()) for id in IDS}
     assert sorted(waiting.ids()) == sorted(model)
 
 
