@@ -187,7 +187,7 @@ class Coordinator:
 
     def _tick_broker(self) -> None:
         self._broker.tick(self.now)
-        self._broker.overflow.grown.update(self._broker.queues)  # limits may have changed
+        self._broker.overflow.look_at_all(self._broker.queues)
         consumers = self._dispatcher.consumers_changed(self.now - self._began_at)
         if consumers is not None:
             self._edge.consumed = frozenset(consumers.queues)

@@ -39,6 +39,11 @@ class Overflow:
             if queue is not None and limits is not None and not limits.rejects and _excess(queue, limits):
                 self._trim(queue, limits, records)
 
+    def look_at_all(self, queues: Mapping[str, Queue]) -> None:
+        """Limits may have changed, or the reign is new."""
+        if self._policies.any_limits():
+            self.grown.update(queues)
+
     def _trim(self, queue: Queue, limits: Limits, records: Mapping[str, Record]) -> None:
         letters = limits.overflow == DEAD_LETTER
         why = f"the queue {queue.name!r} was over its limit, {describe(limits)}, and its overflow is {limits.overflow}"
