@@ -33,6 +33,13 @@ class Fleet:
 
         With ``injected`` it is the `mesh` of injected.py.
         """
+        node = self._start(name, *options, env=env, injected=injected)
+        self._wait_until_up(self.lab[name], node)
+        if not self.secret:
+            self.secret = self.lab[name].mesh("secret").stdout.strip()
+        return node
+
+    def _start(self, name: str, *options: str, env: Mapping[str, str] | None = None, injected: bool = False) -> Process:
         host = self.lab[name]
         variables = {**({"MESH_SECRET": self.secret} if self.secret else {}), **(env or {})}
         if injected:
@@ -40,9 +47,6 @@ class Fleet:
         else:
             node = host.mesh_spawn("up", *options, env=variables)
         self.nodes[name] = node
-        self._wait_until_up(host, node)
-        if not self.secret:
-            self.secret = host.mesh("secret").stdout.strip()
         return node
 
     def _wait_until_up(self, host: Host, node: Process) -> None:
@@ -56,8 +60,11 @@ class Fleet:
     def up_all(self, *, env: Mapping[str, str] | None = None, only: Sequence[str] = ()) -> str:
         """A node on every host; returns the coordinator's name once every node sees every other and a full copy has its deputy."""
         names = list(only or self.lab.hosts)
-        for name in names:
-            self.up(name, env=env)
+        self.up(names[0], env=env)
+        for name in names[1:]:
+            self._start(name, env=env)
+        for name in names[1:]:
+            self._wait_until_up(self.lab[name], self.nodes[name])
         for name in names:
             self.lab[name].status_when("the mesh is complete", START_S, nodes=len(names), deputies=min(1, len(names) - 1))
         return self.coordinator(names[0])
@@ -77,11 +84,15 @@ class Fleet:
 
     def worker(self, name: str, *, queue: str = "", slots: int = 2, env: Mapping[str, str] | None = None) -> Process:
         """`mesh worker` on a host; returns when the mesh knows it."""
-        host = self.lab[name]
+        return self.workers([name], queue=queue, slots=slots, env=env)[name]
+
+    def workers(self, names: Sequence[str], *, queue: str = "", slots: int = 2, env: Mapping[str, str] | None = None) -> dict[str, Process]:
+        """As :meth:`worker`, on several hosts at once."""
         queues = ["-Q", queue] if queue else []
-        process = host.mesh_spawn("worker", "-A", "tasks", "-c", str(slots), *queues, env=env)
-        poll_until(lambda: [w for w in host.status()["workers"] if w["node"] == name and w["tasks"]], START_S, f"a worker on {name}")
-        return process
+        begun = {name: self.lab[name].mesh_spawn("worker", "-A", "tasks", "-c", str(slots), *queues, env=env) for name in names}
+        host = self.lab[names[0]]
+        poll_until(lambda: _working(host) >= set(names), START_S, f"a worker on {', '.join(names)}")
+        return begun
 
     def load(self, name: str, count: int, seconds: float, *more: object) -> Process:
         """Start load.py on a host."""
@@ -99,3 +110,8 @@ class Fleet:
     def history(self, hosts: Iterable[Machine] = ()) -> History:
         """What ran on some hosts up to now; on all when none is named."""
         return History(hosts or self.lab)
+
+
+def _working(host: Host) -> set[str]:
+    """Names of the nodes that have a worker with its tasks loaded."""
+    return {worker["node"] for worker in host.status()["workers"] if worker["tasks"]}

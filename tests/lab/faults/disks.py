@@ -122,16 +122,15 @@ def backlog(stage: Stage, sizes: Sizes) -> Row:
     stage.next_number += sizes.backlog
     filled = stage.lab[stage.names[-1]].python("-c", FILL, str(first), str(sizes.backlog), timeout_s=DRAIN_S).split()
     grown = resident_bytes(stage.fleet.nodes[leader].pid) - rss
-    for name in stage.names:
-        stage.workers[name] = stage.fleet.worker(name, env=stage.settings)
+    stage.workers = stage.fleet.workers(stage.names, env=stage.settings)
     began = time.monotonic()
     wanted = set(range(first, first + sizes.backlog))
     poll_until(lambda: wanted <= set(act.history().finishes), DRAIN_S, "the backlog is drained", pause_s=0.3)
     rate = sizes.backlog / (time.monotonic() - began)
     row.notes.append(f"coordinator's RSS +{grown / 1e6:.0f} MB, {filled[0]} published/s at first, {filled[1]} at the end, {rate:.0f} run/s")
-    for name in stage.names:
-        stage.workers[name].terminate()
-        stage.employ(name)
+    for worker in stage.workers.values():
+        worker.terminate()
+    stage.employ(*stage.names)
     row = act.end(row)
     row.tasks += sizes.backlog
     row.running = row.repeated = 0

@@ -55,8 +55,7 @@ def _return(stage: Stage) -> None:
         assert disk is not None
         disk.restore()
         stage.restart(name)
-    for name in stage.names:
-        stage.employ(name)
+    stage.employ(*stage.names)
 
 
 def _gone(act: Round, known: evidence.Published) -> set[int]:

@@ -21,4 +21,4 @@ class Sizes:
 
 
 SHORT = Sizes()
-LONG = Sizes(killing_s=40, split_s=6, one_way_s=10, cycles=8, loss_s=10, starved_s=10, full_s=10, backlog=50_000)
+LONG = Sizes(killing_s=40, split_s=6, one_way_s=8, cycles=8, loss_s=10, starved_s=10, full_s=10, backlog=50_000)

@@ -53,8 +53,8 @@ class Stage:
         self.workers: dict[str, Process] = {}
         self.next_number = 0
         self.fleet.up_all(env=self.settings)
+        self.employ(*self.names)
         for host in lab:
-            self.employ(host.name)
             host.python_spawn("watch.py")
         self.agree()
 
@@ -63,9 +63,9 @@ class Stage:
         """Of all hosts."""
         return tuple(self.lab.hosts)
 
-    def employ(self, name: str) -> None:
-        """A worker on a host."""
-        self.workers[name] = self.fleet.worker(name, slots=SLOTS, env=WITHOUT_PREFETCH | self.settings)
+    def employ(self, *names: str) -> None:
+        """A worker on each of these hosts."""
+        self.workers |= self.fleet.workers(names, slots=SLOTS, env=WITHOUT_PREFETCH | self.settings)
 
     def restart(self, name: str, *options: str, env: Mapping[str, str] | None = None, injected: bool = False) -> None:
         """`mesh up` once more on a host whose node is gone; as ``Fleet.up``."""
