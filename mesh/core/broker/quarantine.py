@@ -18,15 +18,19 @@ class Quarantine:
         self._absences = absences
         self._open = False
         self._brought: list[tuple[Journal, int, Message]] = []
-        replica.on_added.append(self._on_added)
 
     def open(self, sender: str) -> None:
         """A batch of this node's stream is about to be applied."""
-        self._open = self._absences.forgotten(sender)
+        if self._absences.forgotten(sender):
+            self._open = True
+            self._replica.on_added.append(self._on_added)
 
     def close(self, sender: str, name: str, wall_ms: int) -> None:
         """The batch was applied: put aside, in the same transaction, what is new in it and not known under another dot."""
+        if not self._open:
+            return
         self._open = False
+        self._replica.on_added.remove(self._on_added)
         brought, self._brought = self._brought, []
         since_ms = self._absences.since_ms(sender) or wall_ms
         for journal, sequence, message in brought:
@@ -35,5 +39,5 @@ class Quarantine:
                 self._replica.write(DeadLetter(message, text, wall_ms, held_in=QUARANTINE))
 
     def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
-        if self._open and isinstance(entry, Message):
+        if isinstance(entry, Message):
             self._brought.append((journal, sequence, entry))

@@ -334,6 +334,18 @@ def test_r14_a_node_that_woke_up_is_elected_when_there_is_no_other() -> None:
     assert cluster.until(lambda: cluster.coordinator == "b") < 1.0
 
 
+@pytest.mark.parametrize("stall_s", [0.8, 3.0])
+@pytest.mark.parametrize("name", ["b", "c"])
+def test_r14_a_node_whose_own_loop_was_late_accuses_nobody(name: str, stall_s: float) -> None:
+    cluster = settled()
+    before = elections(cluster)
+    cluster.pause(name, stall_s)
+    assert {peer.id for peer in cluster[name].membership.reachable()} >= {"a"}
+    cluster.run(3)
+    assert cluster.messages(PreVote, name) == []
+    assert (elections(cluster), cluster.coordinator, cluster["a"].election.term) == (before, "a", 1)
+
+
 def test_r14_the_time_doubles_with_each_flap_up_to_an_hour() -> None:
     election = settled("ab")["b"].election
     spans = []
