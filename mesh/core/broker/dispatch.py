@@ -13,7 +13,7 @@ from mesh.core.cluster.replication import Replication, Told
 from mesh.wire.messages import Consumers, Deliver, Delivery, Notice
 
 CONSUMERS_GRACE_S = 2.0
-"""A reign younger than this does not warn publishers that nobody consumes."""
+"""A reign younger than this does not warn publishers that nobody consumes, nor does one that has lost a queue's consumer for less."""
 
 
 class Held(NamedTuple):
@@ -39,6 +39,8 @@ class Dispatcher:
         """Leased, and not on the way: a successor that did not know of it would hand it out once more (R10)."""
         self.consumed: set[str] | None = None
         """The consumed queues as they were told last; None before they were."""
+        self._lost_at_s: dict[str, float] = {}
+        """Told as consumed and not consumed now: since when."""
         self.delivered = 0
 
     def dispatch(self) -> None:
@@ -139,8 +141,15 @@ class Dispatcher:
                         self._post(worker.node, Notice(worker.id, text), False)
 
     def consumers_changed(self, reigning_s: float) -> Consumers | None:
-        """The consumed queues, when they are not what was told last. That there are none is not said while workers may be on their way."""
+        """The consumed queues, when they are not what was told last.
+
+        That a queue has no consumer is not said at once: workers may be on their way, and one whose slots have died has no capacity
+        until they are replaced.
+        """
         consumed = {name for worker in self._broker.workers.values() if worker.capacity for name in worker.queues}
+        lost = (self.consumed or set()) - consumed
+        self._lost_at_s = {name: self._lost_at_s.get(name, reigning_s) for name in lost}
+        consumed |= {name for name in lost if reigning_s - self._lost_at_s[name] < CONSUMERS_GRACE_S}
         if consumed == self.consumed or (not consumed and reigning_s < CONSUMERS_GRACE_S):
             return None
         self.consumed = consumed
@@ -150,4 +159,5 @@ class Dispatcher:
         """A new reign: nothing has been told yet."""
         self.held.clear()
         self.consumed = None
+        self._lost_at_s = {}
         self._noticed = set()

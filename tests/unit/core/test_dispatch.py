@@ -185,6 +185,27 @@ def test_publishers_are_warned_about_queues_that_nobody_consumes() -> None:
     assert warnings == [["q"], [], ["qq"]]
 
 
+def test_a_worker_whose_slots_are_being_replaced_still_consumes_its_queues() -> None:
+    cluster = Cluster("a")
+    worker = cluster.worker("a")
+    cluster.run(CONSUMERS_GRACE_S + 0.5)
+    client = cluster.client("a")
+    worker.capacity = 0
+    worker.report()
+    cluster.run(CONSUMERS_GRACE_S / 2)
+    in_between = client.submit("t1")
+    worker.capacity = 1
+    worker.report()
+    cluster.run(CONSUMERS_GRACE_S * 2)
+    afterwards = client.submit("t2")
+    worker.capacity = 0
+    worker.report()
+    cluster.run(CONSUMERS_GRACE_S + 0.5)
+    without = client.submit("t3")
+    warnings = [client.confirm(number).warnings for number in (in_between, afterwards, without)]  # type: ignore[union-attr]
+    assert warnings == [[], [], ["q"]]
+
+
 def test_nodes_are_told_of_consumed_queues_only_when_that_changes() -> None:
     cluster = Cluster("a")
     cluster.start("b")
