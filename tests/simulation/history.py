@@ -50,6 +50,10 @@ class History:
     """Every dot that was ever on a disk, with the checksum of its entry."""
     dots: dict[str, list[Dot]] = field(default_factory=dict)
     """Id to the dots of its messages; one that was settled soon may never have been on a disk."""
+    chunks: dict[bytes, list[Dot]] = field(default_factory=dict)
+    """A large body's id to the dots of its chunks."""
+    large: dict[Dot, bytes] = field(default_factory=dict)
+    """Dots of messages and results whose body is in chunks, with its id."""
     submits: set[Dot] = field(default_factory=set)
     """Those of them that a client's submit has written, and not a lost attempt."""
     settled: set[Dot] = field(default_factory=set)

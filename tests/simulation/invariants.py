@@ -88,7 +88,9 @@ def a_queue_keeps_its_limit(world: World) -> None:
 
 
 def _kept(world: World, disk: Disk, dot: Dot) -> bool:
-    if dot in disk.entries or (dot in world.history.settled and disk.covers(*dot)):
+    if dot in disk.entries:
+        return all(_kept(world, disk, chunk) for chunk in world.history.chunks.get(world.history.large.get(dot, b""), ()))
+    if dot in world.history.settled and disk.covers(*dot):
         return True
     recently = world.now - disk.damaged_at <= DAMAGE_NOTICED_S
     return recently and disk.before_damage is not None and _kept(world, disk.before_damage, dot)

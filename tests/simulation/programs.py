@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.wire.entries import Message, Status
+from msgspec.structs import replace
+
+from mesh.client.bodies import BodyReceiver, BodySender, Buffer, Bytes
+from mesh.wire.entries import Chunks, Message, Status
 from mesh.wire.messages import (
     Attach,
     Attached,
     Confirm,
     Deliver,
+    Delivery,
+    Fetched,
     Go,
+    Grant,
     Leaving,
     NewCoordinator,
     Offer,
@@ -24,7 +30,7 @@ from mesh.wire.messages import (
     Submit,
     Watch,
 )
-from mesh.worker.holdings import Holdings
+from mesh.worker.holdings import UNSENT, Holdings
 from tests.simulation import invariants
 from tests.simulation.history import Delayed
 
@@ -45,6 +51,16 @@ RUN_S = (0.001, 0.01, 0.05, 0.3, 1.5)
 BIG_BODY = b"\xab" * (1 << 20)
 
 
+def large_body(id: str) -> bytes:
+    """The arguments of a task that travel in chunks; its value is the same from the end."""
+    return f"large {id} ".encode() * 40
+
+
+def is_large(body: bytes) -> bool:
+    """Whether it is one of these."""
+    return body[:6] == b"large "
+
+
 class Program:
     """A client or worker: attached to one node by a session, and to another when that one is gone."""
 
@@ -63,6 +79,34 @@ class Program:
         self.beat_at = 0.0
         self.paused_until = 0.0
         self._backlog: list[object] = []
+        self._bodies = 0
+        self.sender = BodySender(world.settings.chunk_bytes, self._new_body)
+        self.receiver = BodyReceiver()
+
+    def _new_body(self) -> bytes:
+        self._bodies += 1
+        return f"{self.name}/{self._bodies}".encode().ljust(16)
+
+    def move_bodies(self) -> None:
+        """Go on with large bodies."""
+        if not self.attached:
+            return
+        self.sender.send(self._try, self.world.now)
+        for key, chunks in self.sender.take_finished():
+            self.on_sent(key, chunks)
+        self.receiver.send(self._try, self.world.now)
+        for key, error in self.receiver.take_finished():
+            self.on_fetched(key, error)
+
+    def _try(self, request: object) -> bool:
+        self.send(request)
+        return True
+
+    def on_sent(self, key: str, chunks: Chunks) -> None:
+        """The last chunk of a body has left."""
+
+    def on_fetched(self, key: str, error: str) -> None:
+        """A body is here, or lost."""
 
     def attach(self) -> None:
         """Attach to the node on the own host when it runs, else to any that does."""
@@ -91,6 +135,7 @@ class Program:
             self.attach()
         elif self.attached and now - self.beat_at >= BEAT_S:
             self.send(Ping())
+        self.move_bodies()
 
     def pause(self, seconds: float) -> None:
         """SIGSTOP, then SIGCONT: what comes in waits."""
@@ -118,8 +163,15 @@ class Program:
         elif isinstance(reply, Refused | Leaving):
             self.node = ""
             self.attached = False
+        elif isinstance(reply, Grant):
+            self.sender.on_grant(reply, self.world.now)
+        elif isinstance(reply, Fetched):
+            self.receiver.on_fetched(reply)
         else:
+            if isinstance(reply, NewCoordinator):
+                self.receiver.again()
             self.on_reply(reply)
+        self.move_bodies()
 
     def on_attached(self) -> None:
         """A session stands."""
@@ -138,6 +190,10 @@ class Client(Program):
         """Ids that are confirmed and have no result yet."""
         self.number = 0
         self.made = 0
+        self.granted: dict[int, int] = {}
+        """Of submits with a large body, under which number they were let in."""
+        self.values: dict[str, Buffer] = {}
+        """Large values that come, by the task's id."""
 
     def publish(self, count: int) -> None:
         """Submit new messages."""
@@ -158,9 +214,36 @@ class Client(Program):
             self.world.history.delayed[id] = Delayed(self.world.now, self.world.now + countdown_s)
             eta_s = self.world.hosts[self.home].wall_s() + countdown_s
             return Message(id, QUEUE, TASK, id.encode(), eta_ms=int(eta_s * 1000))
+        if draw > 1.0 - load.big - load.delayed - load.large:
+            return Message(id, QUEUE, TASK, large_body(id))
         return Message(id, QUEUE, TASK, id.encode())
 
     def _submit(self, messages: list[Message], granted: int = 0) -> None:
+        large = [message for message in messages if is_large(message.body)]
+        for message in large:
+            self.number += 1
+            self.unconfirmed[self.number] = ([message], self.world.now)
+            self.granted[self.number] = granted
+            self.sender.add(str(self.number), Bytes(message.body))
+        messages = [message for message in messages if not is_large(message.body)]
+        self.move_bodies()
+        if messages:
+            self._submit_small(messages, granted)
+
+    def on_sent(self, key: str, chunks: Chunks) -> None:
+        if int(key) in self.unconfirmed:
+            (message,), _ = self.unconfirmed[int(key)]
+            self.send(Submit(int(key), [replace(message, body=b"", chunks=chunks)], granted=self.granted.pop(int(key))))
+
+    def on_fetched(self, key: str, error: str) -> None:
+        value = self.values.pop(key).body
+        if not error and value != large_body(key)[::-1]:
+            self.world.violate(f"the value of {key} is not what its task returned")
+        if not error:
+            self.world.history.results.add(key)
+            self.waiting.pop(key, None)
+
+    def _submit_small(self, messages: list[Message], granted: int) -> None:
         self.number += 1
         self.unconfirmed[self.number] = (messages, self.world.now)
         if self.attached:
@@ -178,9 +261,12 @@ class Client(Program):
         for number, (messages, since) in list(self.unconfirmed.items()):
             if since <= before:
                 del self.unconfirmed[number]
+                self.sender.drop(str(number))
                 self._submit(messages)
 
     def on_attached(self) -> None:
+        self.sender = BodySender(self.world.settings.chunk_bytes, self._new_body)
+        self.receiver.again()
         self._submit_again(self.world.now)
         self._watch()
 
@@ -208,8 +294,12 @@ class Client(Program):
                     self.waiting[message.id] = None
         elif isinstance(reply, Results):
             for result in reply.results:
-                history.results.add(result.id)
-                self.waiting.pop(result.id, None)
+                if result.chunks is None:
+                    history.results.add(result.id)
+                    self.waiting.pop(result.id, None)
+                elif result.id not in self.values and result.id not in history.results:
+                    self.values[result.id] = Buffer()
+                    self.receiver.add(result.id, result.chunks, self.values[result.id])
         elif isinstance(reply, NewCoordinator):
             self._watch()
 
@@ -227,12 +317,16 @@ class Worker(Program):
         self.holdings = Holdings()
         self.running: set[str] = set()
         self._greeted = False
+        self.arguments: dict[str, tuple[Delivery, Buffer]] = {}
+        """Large arguments that come, by the task's id."""
 
     def crash(self) -> None:
         """The process is killed, its tasks with it."""
         self.alive = False
         self.lives += 1
-        self.holdings, self.running = Holdings(), set()
+        self.holdings, self.running, self.arguments = Holdings(), set(), {}
+        self.sender = BodySender(self.world.settings.chunk_bytes, self._new_body)
+        self.receiver = BodyReceiver()
         self.node = ""
         self.attached = False
         self._backlog = []
@@ -252,7 +346,34 @@ class Worker(Program):
 
     def on_attached(self) -> None:
         self._greeted = False
+        self.receiver.again()
+        self.sender = BodySender(self.world.settings.chunk_bytes, self._new_body)
+        for outcome in self.holdings.outbox.values():
+            if outcome.chunks is not None:
+                self._send_value(outcome)
         self._tell()
+
+    def _send_value(self, outcome: Outcome) -> None:
+        outcome.chunks = UNSENT
+        self.sender.add(outcome.id, Bytes(large_body(outcome.id)[::-1]))
+
+    def on_sent(self, key: str, chunks: Chunks) -> None:
+        outcome = self.holdings.outbox.get(key)
+        if outcome is not None:
+            outcome.chunks = chunks
+            self.holdings.leaving.append(outcome)
+            self._tell()
+
+    def on_fetched(self, key: str, error: str) -> None:
+        delivery, buffer = self.arguments.pop(key)
+        if not error and buffer.body != large_body(key):
+            self.world.violate(f"the arguments of {key} are not what was published")
+        if error:
+            self.holdings.settle(Outcome(key, status=Status.FAILURE))
+            self._tell()
+        elif key in self.holdings.held:
+            self.holdings.ready.append(delivery)
+            self._run_what_fits()
 
     def _tell(self) -> None:
         if not self.attached:
@@ -271,7 +392,11 @@ class Worker(Program):
         if isinstance(reply, NewCoordinator):
             self._greeted = False
         elif isinstance(reply, Deliver):
-            self.holdings.accept(reply.deliveries)
+            for delivery in self.holdings.accept(reply.deliveries):
+                if delivery.chunks is not None:
+                    buffer = Buffer()
+                    self.arguments[delivery.id] = delivery, buffer
+                    self.receiver.add(delivery.id, delivery.chunks, buffer)
             self._run_what_fits()
         elif isinstance(reply, OutcomesKept):
             before = dict(self.holdings.outbox)
@@ -289,7 +414,10 @@ class Worker(Program):
                 self.world.after(0.01, self._end, Outcome(delivery.id, OutcomeKind.LOST, Status.PENDING), self.lives)
             else:
                 run_s = self.world.rng.choice(RUN_S)
-                self.world.after(run_s, self._end, Outcome(delivery.id, body=b"r"), self.lives)
+                large = delivery.chunks is not None and self.world.rng.random() < 0.5
+                self.world.after(
+                    run_s, self._end, Outcome(delivery.id, body=b"" if large else b"r", chunks=UNSENT if large else None), self.lives
+                )
 
     def _end(self, outcome: Outcome, life: int) -> None:
         if life != self.lives:
@@ -300,6 +428,8 @@ class Worker(Program):
         self.running.discard(outcome.id)
         if outcome.kind == OutcomeKind.DONE:
             self.world.history.finished[outcome.id] = self.world.history.finished.get(outcome.id, 0) + 1
-        self.holdings.settle(outcome)
+        if self.holdings.settle(outcome) is not None and outcome.chunks is UNSENT:
+            self._send_value(outcome)
+            self.move_bodies()
         self._run_what_fits()
         self._tell()

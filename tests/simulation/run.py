@@ -61,12 +61,14 @@ def plan(seed: int) -> Plan:
         takeover_patience_s=10.0 if gentle else rng.choice((1.5, 3.0, 3.0, 10.0)),
         max_deliveries=5 if poison else 1000,
         replicate_batch_bytes=1 << 12 if small else 1 << 20,
+        chunk_bytes=64,
         link_window_bytes=1 << 16 if small else 16 << 20,
         window_bytes=random.Random(seed * 7 + 5).choice((0, 4_000, *4 * [32 << 20])),
         max_length=random.Random(seed * 11 + 7).choice((0, 0, 0, 5)),
     )
     burst = 25 if settings.window_bytes < 1 << 20 else 0  # so that queues are longer than what a node holds in memory
-    load = Load(poison=0.1 if poison else 0.0, big=0.03 if rng.random() < 0.1 else 0.0, burst=burst)
+    large = 0.15 if random.Random(seed * 11 + 1).random() < 0.3 else 0.0
+    load = Load(poison=0.1 if poison else 0.0, big=0.03 if rng.random() < 0.1 else 0.0, large=large, burst=burst)
     if gentle:
         faults = gentle_schedule(seed, nodes, 3, FAULTS_FROM_S, settings)
     else:

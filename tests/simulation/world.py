@@ -15,7 +15,7 @@ from mesh.core.effects import Batch
 from mesh.core.machine import Machine
 from mesh.node import CALM_TICK_S, KNOCK_SOON_S, TICK_S
 from mesh.wire import frames
-from mesh.wire.entries import Dot, Message, Result
+from mesh.wire.entries import Chunk, Dot, Message, Result
 from mesh.wire.messages import Confirm, Deliver, Knock, Submit, Vote, Voted
 from tests.simulation import invariants
 from tests.simulation.history import History
@@ -33,10 +33,13 @@ RESET_S = 1.0
 
 @dataclass(frozen=True)
 class Load:
-    """What clients publish: the shares of tasks with a countdown, with a body of 1 MiB, and that kill their slot; and how many at once."""
+    """What clients publish: the shares of tasks with a countdown, with a body of 1 MiB, with one in chunks, and that kill their slot; and
+    how many at once.
+    """
 
     delayed: float = 0.1
     big: float = 0.0
+    large: float = 0.0
     poison: float = 0.0
     burst: int = 0
 
@@ -202,6 +205,10 @@ class World:
                 entry = frames.decode_entry(blob)
                 if isinstance(entry, Result):
                     self.history.ended.setdefault(entry.id, []).append(dot)
+                if isinstance(entry, Chunk):
+                    self.history.chunks.setdefault(entry.body, []).append(dot)
+                elif isinstance(entry, Message | Result) and entry.chunks is not None:
+                    self.history.large[dot] = entry.chunks.body
             else:
                 invariants.i5_one_content(self, dot, known, content)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mesh.wire.entries import Failure, Message, Result, Status
+from mesh.client.bodies import BodyReceiver, BodySender, Buffer, Bytes
+from mesh.wire.entries import Chunks, Failure, Message, Result, Status
 from mesh.wire.messages import (
     Attach,
     Confirm,
     Deliver,
     Delivery,
     Detach,
+    Fetched,
+    Grant,
     NewCoordinator,
     Offer,
     Outcome,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from tests.unit.core.cluster import Cluster
 
 PING_TICKS = 10
+CHUNK_BYTES = 64 << 10
 
 
 class Program:
@@ -44,6 +48,17 @@ class Program:
         self.silent = False
         self.inbox: list[Any] = []
         self._ticks = 0
+        self._bodies = 0
+        self.sender = BodySender(CHUNK_BYTES, self._new_body)
+        self.receiver = BodyReceiver()
+        self.buffers: dict[str, Buffer] = {}
+        """Large bodies that come, or have come, by the task's id."""
+        self.fetched: dict[str, str] = {}
+        """... and what became of those that are over: why one is lost, or nothing."""
+
+    def _new_body(self) -> bytes:
+        self._bodies += 1
+        return f"{self.name}/{self._bodies}".encode().ljust(16)
 
     def attach(self, node: str) -> None:
         """Attach to a node, with a new session."""
@@ -53,6 +68,9 @@ class Program:
         self.session = f"{self.name}/{self.attachments}".encode()
         self.cluster.programs[self.session] = self
         self.send(Attach(self.kind, self.name, 1))
+        self.sender.again()
+        self.receiver.again()
+        self.move_bodies()
 
     def detach(self) -> None:
         """Leave politely."""
@@ -69,10 +87,40 @@ class Program:
         self._ticks += 1
         if not self.silent and self._ticks % PING_TICKS == 0:
             self.send(Ping())
+        if not self.silent:
+            self.move_bodies()
+
+    def fetch(self, id: str, chunks: Chunks) -> None:
+        """Get a large body."""
+        self.buffers[id] = Buffer()
+        self.receiver.add(id, chunks, self.buffers[id])
+        self.move_bodies()
+
+    def move_bodies(self) -> None:
+        """Go on with large bodies."""
+        self.sender.send(self._try, self.cluster.now)
+        for id, chunks in self.sender.take_finished():
+            self.body_sent(id, chunks)
+        self.receiver.send(self._try, self.cluster.now)
+        self.fetched.update(self.receiver.take_finished())
+
+    def _try(self, request: Any) -> bool:
+        self.send(request)
+        return True
+
+    def body_sent(self, id: str, chunks: Chunks) -> None:
+        """The last chunk of a body has left."""
 
     def receive(self, reply: Any) -> None:
         """A message from the node."""
         self.inbox.append(reply)
+        if isinstance(reply, Grant):
+            self.sender.on_grant(reply, self.cluster.now)
+        elif isinstance(reply, Fetched):
+            self.receiver.on_fetched(reply)
+        elif isinstance(reply, NewCoordinator):
+            self.receiver.again()
+        self.move_bodies()
 
     def got(self, kind: type) -> list[Any]:
         """What has come of one type."""
@@ -85,6 +133,8 @@ class Client(Program):
     def __init__(self, cluster: Cluster, name: str) -> None:
         super().__init__(cluster, name)
         self.number = 0
+        self.numbers: dict[str, int] = {}
+        """Of the requests with large bodies, by the task's id."""
 
     def submit(self, *ids: str, queue: str = "q", task: str = "work", body: bytes = b"", eta_ms: int = 0) -> int:
         """Submit tasks in one request and let it arrive; returns the number of the request."""
@@ -92,6 +142,23 @@ class Client(Program):
         self.send(Submit(self.number, [Message(id, queue, task, body, eta_ms=eta_ms) for id in ids]))
         self.cluster.calm()
         return self.number
+
+    def submit_large(self, id: str, body: bytes) -> None:
+        """Send a body in chunks; its message follows."""
+        self.sender.add(id, Bytes(body))
+        self.move_bodies()
+
+    def body_sent(self, id: str, chunks: Chunks) -> None:
+        self.number += 1
+        self.numbers[id] = self.number
+        self.send(Submit(self.number, [Message(id, "q", "work", b"", chunks=chunks)]))
+
+    def receive(self, reply: Any) -> None:
+        super().receive(reply)
+        if isinstance(reply, Results):
+            for result in reply.results:
+                if result.chunks is not None:
+                    self.fetch(result.id, result.chunks)
 
     def watch(self, *ids: str) -> None:
         """Ask for results."""
@@ -166,7 +233,9 @@ class Worker(Program):
             self.report()
         elif isinstance(reply, Deliver):
             self.deliveries += reply.deliveries
-            self.holdings.accept(reply.deliveries)
+            for delivery in self.holdings.accept(reply.deliveries):
+                if delivery.chunks is not None:
+                    self.fetch(delivery.id, delivery.chunks)
             self._say()
         elif isinstance(reply, OutcomesKept):
             self.holdings.kept(reply.ids, reply.kinds)
@@ -174,6 +243,16 @@ class Worker(Program):
     def finish(self, *ids: str, body: bytes = b"done") -> None:
         """Tasks return; all that it holds unless told otherwise."""
         self._end(*(Outcome(id, OutcomeKind.DONE, Status.SUCCESS, body) for id in ids or list(self.held)))
+
+    def finish_large(self, id: str, body: bytes) -> None:
+        """A task returns a large value."""
+        self.sender.add(id, Bytes(body))
+        self.move_bodies()
+
+    def body_sent(self, id: str, chunks: Chunks) -> None:
+        outcome = Outcome(id, OutcomeKind.DONE, Status.SUCCESS, b"", chunks=chunks)
+        self.holdings.settle(outcome)
+        self._say()
 
     def fail(self, id: str) -> None:
         """A task raises."""
