@@ -22,3 +22,8 @@ def note(number: int, text: str) -> int:
         with Path("noted").open("a") as file:
             file.write(f"{time.time()}\n")
     return number
+
+
+@app.task
+def echo(value: bytes) -> bytes:
+    return value

@@ -29,6 +29,7 @@ class Bodies:
         """(mark, journal, sequence) of those whose bytes are in memory, as they came."""
         replica.on_added.append(self._on_added)
         replica.on_settled.append(self._on_settled)
+        replica.on_dropped.append(self._on_dropped)
 
     def load(self) -> None:
         """Index what the replica has restored."""
@@ -68,6 +69,10 @@ class Bodies:
                 del self._places[entry.body]
         if not doubles:
             self._doubles.pop(entry.body, None)
+
+    def _on_dropped(self, journal: Journal) -> None:
+        for sequence, entry in journal.live.items():
+            self._on_settled(journal, sequence, entry)
 
     def cool(self) -> None:
         """Forget the bytes of what is on this disk by now."""

@@ -104,6 +104,8 @@ class Replica:
             self.journals[journal.name] = journal
         self.on_added: list[Listener] = []
         self.on_settled: list[Listener] = []
+        self.on_dropped: list[Callable[[Journal], None]] = []
+        """A journal is about to be forgotten, with what is live in it."""
         self.forks: set[bytes] = set()
         """Journals of which two contents were seen (R2): never copied further."""
 
@@ -231,6 +233,8 @@ class Replica:
         own = self._own[Scope.BULK].owner
         for journal in list(self.journals.values()):
             if journal.scope == Scope.BULK and journal.owner != own:
+                for listener in self.on_dropped:
+                    listener(journal)
                 del self.journals[journal.name]
                 self.pages.drop(journal)
                 self._turn.drop(journal.name)
