@@ -50,6 +50,7 @@ class Coordinator:
         self._turn = turn
         self._settings = settings
         self._answer = answer
+        edge.fetches.is_lost = broker.bodies.is_lost
         self.now = 0.0
         self._began_at = 0.0
         self._noticed_at = 0.0

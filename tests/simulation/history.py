@@ -54,6 +54,8 @@ class History:
     """A large body's id to the dots of its chunks."""
     large: dict[Dot, bytes] = field(default_factory=dict)
     """Dots of messages and results whose body is in chunks, with its id."""
+    bodies_lost: set[str] = field(default_factory=set)
+    """Ids of tasks that failed because their body was nowhere."""
     submits: set[Dot] = field(default_factory=set)
     """Those of them that a client's submit has written, and not a lost attempt."""
     settled: set[Dot] = field(default_factory=set)

@@ -298,6 +298,8 @@ def i1_confirmed_is_kept(world: World) -> None:
     """
     history = world.history
     alive = set().union(*(host.disk.live_ids(Message) for host in world.hosts.values()))
+    for id in sorted(history.bodies_lost & history.confirmed.keys() - history.wiped.keys()):
+        world.violate(f"I1: {id} was confirmed with {history.confirmed[id]} copies and its body is lost, and no disk was")
     for id in sorted(history.confirmed):
         if id in history.finished or id in alive or id in history.ended:
             continue

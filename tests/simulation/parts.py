@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mesh.core.effects import Batch, Gap, Restored, Salvage
 from mesh.wire import frames
 from mesh.wire.entries import Dot, Message, Result
 from mesh.wire.messages import HeadState
 
+T = TypeVar("T")
 COMMIT_S = (0.0002, 0.004)
 """How long a healthy disk takes for one transaction: shortest and longest."""
 SLOW_COMMIT_S = (0.2, 3.0)
@@ -63,9 +65,13 @@ class Disk:
 
     def live_ids(self, kind: type[Message] | type[Result]) -> set[str]:
         """Ids of the tasks of which a message, or a result, is here."""
+        return {entry.id for entry in self.live(kind)}
+
+    def live(self, kind: type[T]) -> list[T]:
+        """The entries of a type that are here, salvaged ones included."""
         blobs = [*self.entries.values(), *(blob for _, _, blob in self.salvage.entries)] if self.salvage else self.entries.values()
         entries = (frames.decode_entry(blob) for blob in blobs)
-        return {entry.id for entry in entries if isinstance(entry, kind)}
+        return [entry for entry in entries if isinstance(entry, kind)]
 
     def snapshot(self) -> Disk:
         """The disk as it is now, for a restore later."""

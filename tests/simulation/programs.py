@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mesh.client.bodies import BodyReceiver, BodySender, Buffer, Bytes
-from mesh.wire.entries import Chunks, Message, Status
+from mesh.core.broker.bodies import LOST
+from mesh.wire.entries import Chunks, Failure, Message, Status
 from mesh.wire.messages import (
     Attach,
     Attached,
@@ -294,6 +295,8 @@ class Client(Program):
                     self.waiting[message.id] = None
         elif isinstance(reply, Results):
             for result in reply.results:
+                if result.failure is not None and result.failure.type_name == LOST:
+                    history.bodies_lost.add(result.id)
                 if result.chunks is None:
                     history.results.add(result.id)
                     self.waiting.pop(result.id, None)
@@ -369,7 +372,7 @@ class Worker(Program):
         if not error and buffer.body != large_body(key):
             self.world.violate(f"the arguments of {key} are not what was published")
         if error:
-            self.holdings.settle(Outcome(key, status=Status.FAILURE))
+            self.holdings.settle(Outcome(key, status=Status.FAILURE, failure=Failure(LOST, error)))
             self._tell()
         elif key in self.holdings.held:
             self.holdings.ready.append(delivery)

@@ -320,7 +320,16 @@ class World:
             self.history.wiped[id] = self.now
 
     def _ids_on_disks(self, kind: type[Message] | type[Result]) -> set[str]:
-        return set().union(*(host.disk.live_ids(kind) for host in self.hosts.values()))
+        """Of those whose body is in chunks only the whole ones."""
+        disks = [host.disk for host in self.hosts.values()]
+        chunks = {(chunk.body, chunk.index) for disk in disks for chunk in disk.live(Chunk)} if self.load.large else set()
+        found: set[str] = set()
+        for disk in disks:
+            for entry in disk.live(kind):
+                body = entry.chunks
+                if body is None or all((body.body, index) in chunks for index in range(body.count)):
+                    found.add(entry.id)
+        return found
 
 
 def _start_again(host: Host) -> None:

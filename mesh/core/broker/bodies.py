@@ -24,6 +24,8 @@ SLICE = 8
 ORPHAN_S = 600.0
 """How long chunks that nothing refers to are kept after the last of them came: their message or outcome follows within seconds."""
 LOOK_S = 5.0
+LOST_AFTER_S = 5.0
+"""When everybody has been here for so long, and has said what is on his disk, a chunk that has not come is lost."""
 LOST = "mesh.errors.BodyLost"
 
 
@@ -46,6 +48,9 @@ class LargeBodies:
         self._alone: dict[bytes, tuple[int, float]] = {}
         """Bodies that nothing refers to: (chunks, since when there are so many)."""
         self._looked_at = 0.0
+        self._now = 0.0
+        self._incomplete_at = 0.0
+        """When somebody was last away, or had not said all."""
         self._held: dict[str, Record] = {}
         """Messages that wait for their body, which a merge is about to bring."""
         self._early: list[tuple[str, Outcomes]] = []
@@ -103,6 +108,10 @@ class LargeBodies:
 
     def tick(self, now: float) -> None:
         """Drop bodies to which nothing has referred for long: whoever sent them died on the way."""
+        self._now = now
+        others = [member.id for member in self._membership.admitted() if member.id != self._me]
+        if not self._active or not all(self._membership.is_reachable(id) and self._replication.reconciled_with(id) for id in others):
+            self._incomplete_at = now
         if not self._active or now - self._looked_at < LOOK_S:
             return
         self._looked_at = now
@@ -131,6 +140,12 @@ class LargeBodies:
         """Whether a message can be handed out."""
         return message.chunks is None or self._bodies.is_whole(message.chunks)
 
+    def is_lost(self, chunks: Chunks) -> bool:
+        """Whether a body is not whole, and never will be."""
+        if self._bodies.is_lost(chunks):
+            return True
+        return not self._bodies.is_whole(chunks) and self._active and self._now - self._incomplete_at >= LOST_AFTER_S
+
     def hold(self, record: Record) -> None:
         """Keep a record until its body is whole, or known to be lost."""
         self._held[record.message.id] = record
@@ -141,7 +156,7 @@ class LargeBodies:
 
     def take_lost(self) -> list[Record]:
         """Held records whose body will never be whole; none is handed out twice."""
-        return self._take(self._bodies.is_lost)
+        return self._take(self.is_lost)
 
     def _take(self, wanted: Callable[[Chunks], bool]) -> list[Record]:
         taken: list[Record] = []
@@ -161,7 +176,7 @@ class LargeBodies:
             chunks = outcome.chunks
             if chunks is None or self._bodies.is_whole(chunks):
                 now.append(outcome)
-            elif self._bodies.is_lost(chunks):
+            elif self.is_lost(chunks):
                 now.append(Outcome(outcome.id, OutcomeKind.LOST, Status.PENDING))
             else:
                 self._early.append((node, Outcomes(message.worker, message.capacity, [outcome])))

@@ -55,7 +55,7 @@ class Broker:
         self._membership = membership
         self._replication = replication
         self._policies = policies
-        self._bodies = bodies
+        self.bodies = bodies
         self._settings = settings
         self._post = post
         self.active = False
@@ -91,7 +91,7 @@ class Broker:
     def begin(self, now: float) -> None:
         """Build queues and results from all live entries; what deputies knew to be running stays leased (DESIGN 5)."""
         self.active, self.now = True, now
-        self._bodies.begin()
+        self.bodies.begin()
         self.takeover.index()
         for worker in self.workers.values():
             if worker.synced:
@@ -102,7 +102,7 @@ class Broker:
     def end(self) -> None:
         """The reign is over: forget everything but the replica."""
         self.active = False
-        self._bodies.end()
+        self.bodies.end()
         self._reigns += 1
         self._replication.soft_leases = self._leases()
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, Watchers()
@@ -157,11 +157,11 @@ class Broker:
         record = self.records[id] = Record(message, journal, sequence, self.next_order)
         self.next_order += 1
         queue = self.queue(message.queue)
-        here = self._bodies.is_here(message)
+        here = self.bodies.is_here(message)
         if not here or self._delayed.eta_ms(message, journal) > self.wall_ms:
             record.state = RecordState.DELAYED
             queue.push_delayed(record)
-            (self._delayed.add if here else self._bodies.hold)(record)
+            (self._delayed.add if here else self.bodies.hold)(record)
         elif self._original_order is not None:
             record.order = self._original_order
             queue.push_back(record)
@@ -369,7 +369,7 @@ class Broker:
         worker = self.workers.get(message.worker)
         if worker is not None:
             worker.capacity = message.capacity
-        message = self._bodies.whole_ones(node, message)
+        message = self.bodies.whole_ones(node, message)
         for outcome in message.outcomes:
             record = self.record(outcome.id) if outcome.kind == OutcomeKind.DONE else self.records.get(outcome.id)
             self._replication.soft_leases.pop(outcome.id, None)
@@ -381,7 +381,7 @@ class Broker:
                 # its message is on a disk that is away: when it comes it is done already (R16)
                 self._write_result(outcome, worker, self._me.id)
             if outcome.chunks is not None:
-                self._bodies.release(outcome.chunks)  # of a second outcome nothing refers to
+                self.bodies.release(outcome.chunks)  # of a second outcome nothing refers to
         self.dirty = True
         self._replication.when_copied(partial(self._tell_kept, self._reigns, node, message))
 
@@ -462,7 +462,7 @@ class Broker:
     def flush(self) -> None:
         """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them; read what is needed next."""
         self.paging.refill()
-        self._bodies.flush()
+        self.bodies.flush()
         if self._pushes:
             pushes, self._pushes = self._pushes, {}
             for node, results in pushes.items():
@@ -470,11 +470,11 @@ class Broker:
 
     def _tick_bodies(self) -> None:
         """What waited for its body."""
-        for node, message in self._bodies.take_early():
+        for node, message in self.bodies.take_early():
             self.on_outcomes(node, message)
-        for record in self._bodies.take_whole():
+        for record in self.bodies.take_whole():
             self._delayed.add(record)
-        for record in self._bodies.take_lost():
+        for record in self.bodies.take_lost():
             self._finish(record, lost(record.message), None)
 
     def tick(self, now: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mesh.core.cluster.bodies import Bodies
 from mesh.core.turn import Turn
+from mesh.wire.entries import Chunks
 from mesh.wire.messages import Fetch, Fetched, PeerMessage
 
 RELAYED_MAX = 10_000
@@ -16,6 +17,8 @@ class Fetches:
     """Serves the chunks that this node has, to its programs and as the coordinator to other nodes."""
 
     def __init__(self, bodies: Bodies, turn: Turn, to_coordinator: Callable[[PeerMessage], bool], leads: Callable[[], bool]) -> None:
+        self.is_lost: Callable[[Chunks], bool] = bodies.is_lost
+        """As the coordinator: whether a body will never be whole."""
         self._bodies = bodies
         self._turn = turn
         self._to_coordinator = to_coordinator
@@ -47,7 +50,7 @@ class Fetches:
 
         if self._bodies.read(fetch.chunks.body, fetch.index, found):
             return True
-        if self._leads() and self._bodies.is_lost(fetch.chunks):
+        if self._leads() and self.is_lost(fetch.chunks):
             reply(self._lost(fetch))
             return True
         return False  # a merge may still bring it: who asks asks again
