@@ -233,8 +233,7 @@ class Replication:
         """A peer has fsynced a batch."""
         stream = self.streams.get(sender)
         if stream is not None and (stream.term, stream.id) == (message.term, message.stream):
-            stream.acknowledge(message.number)
-            stream.acked_copies = message.copies
+            stream.acknowledge(message.number, message.copies)
 
     def on_leases_heard(self, sender: str, message: LeasesHeard) -> None:
         """A peer knows the leases of a batch."""

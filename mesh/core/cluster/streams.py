@@ -44,6 +44,7 @@ class Stream:
         self.heard_mark = 0
         """The mark up to which the peer knows the leases."""
         self.acked_copies = 1
+        self._acked_number = 0
         """Disks that the peer's acknowledgements stand for."""
         self._complete_number = 0
         self._in_flight: deque[tuple[int, int, int, float]] = deque()
@@ -165,9 +166,14 @@ class Stream:
                 return
             self.heard_mark = max(self.heard_mark, mark)
 
-    def acknowledge(self, number: int) -> None:
-        """The peer has fsynced every batch up to ``number``."""
+    def acknowledge(self, number: int, copies: int = 1) -> None:
+        """The peer has fsynced every batch up to ``number``, which are on ``copies`` disks by now.
+
+        The word of a batch that waits for the deputies may come after that of a later one, which has fewer copies.
+        """
         self.hear(number)
+        if number >= self._acked_number:
+            self._acked_number, self.acked_copies = number, copies
         while self._in_flight and self._in_flight[0][0] <= number:
             _, mark, size, _ = self._in_flight.popleft()
             self._in_flight_bytes -= size

@@ -202,3 +202,13 @@ def test_waits_end_in_order_each_once_and_none_too_early(marks: list[int], progr
         waiting.release(durable, copy)
         assert [mark for mark, _ in waiting.ran] == [mark for mark in marks if mark <= min(durable, copy)]
     assert len(waiting.waits) == len(marks) - len(waiting.ran)
+
+
+def test_a_late_word_of_an_earlier_batch_with_more_copies_says_nothing_of_a_later_one() -> None:
+    source = Source()
+    for _ in range(2):
+        source.write()
+        assert source.pump()
+    source.stream.acknowledge(2, copies=1)
+    source.stream.acknowledge(1, copies=2)
+    assert source.stream.acked_copies == 1
