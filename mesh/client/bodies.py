@@ -19,6 +19,8 @@ ASK_AGAIN_S = 2.0
 """Pause before a chunk that has not come is asked for again: the coordinator has changed, or its writer is away."""
 BUSY_PAUSE_S = 0.2
 """Pause before a node that was busy is asked again."""
+WAITS = ("busy", "disk-low")
+"""Codes of a Grant's error after which the node is told of the body again: it may have room by then."""
 
 Send = Callable[[SessionRequest], bool]
 """False when nothing was sent."""
@@ -64,7 +66,7 @@ class Buffer:
 
 
 class _Outgoing:
-    __slots__ = ("body", "digest", "granted", "key", "not_before_s", "sent", "source", "told")
+    __slots__ = ("body", "digest", "granted", "key", "not_before_s", "sent", "source", "told", "why")
 
     def __init__(self, key: str, source: Source, body: bytes) -> None:
         self.key = key
@@ -75,6 +77,8 @@ class _Outgoing:
         self.sent = 0
         self.digest = 0
         self.not_before_s = 0.0
+        self.why = ""
+        """Why the node did not take it when it was told last, empty when it does."""
 
 
 class BodySender:
@@ -148,13 +152,19 @@ class BodySender:
         outgoing = self._by_body.get(grant.body)
         if outgoing is None:
             return None
-        if grant.error.startswith("busy"):
+        outgoing.why = grant.error
+        if grant.error.startswith(WAITS):
             outgoing.told, outgoing.not_before_s = False, now_s + BUSY_PAUSE_S
         elif grant.error:
             del self._outgoing[outgoing.key], self._by_body[grant.body]
             return outgoing.key, grant.error
         outgoing.granted = max(outgoing.granted, grant.upto)
         return None
+
+    def why(self, key: str) -> str:
+        """Why the node does not take a body now (``code: text``), or nothing."""
+        outgoing = self._outgoing.get(key)
+        return outgoing.why if outgoing is not None else ""
 
     def take_finished(self) -> list[tuple[str, Chunks]]:
         """Bodies that were sent whole: what a message or an outcome says of them."""

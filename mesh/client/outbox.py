@@ -330,6 +330,9 @@ class Outbox:
         """It is too late. ``absent`` is the error when there is no node."""
         if publication.done:
             return
+        for key, frame in self._uploading.items():
+            if frame.parts[0][0] is publication:
+                publication.waits_for = self._sender.why(key) or publication.waits_for
         if publication.exposed or publication.accepted:
             publication.finish(self._unknown(publication, reason))
         elif publication.waits_for:

@@ -78,6 +78,8 @@ class FakeNode:
         self.answer: Callable[[str, str], tuple[object, str]] = answer_status
         self.refusal: Refused | None = None
         self.silent = False
+        self.shut = ""
+        """Why no large body is taken."""
         self.uploaded: dict[bytes, bytearray] = {}
         """Large bodies that came, by their id."""
         self.stored: dict[bytes, list[bytes]] = {}
@@ -183,7 +185,7 @@ class FakeNode:
         elif isinstance(request, Submit):
             self._submit(session, request)
         elif isinstance(request, Upload):
-            self._send(session, Grant(request.body, -(-request.size // request.chunk_bytes)))
+            self._send(session, Grant(request.body, 0 if self.shut else -(-request.size // request.chunk_bytes), self.shut))
         elif isinstance(request, UploadChunk):
             self.uploaded.setdefault(request.body, bytearray()).extend(request.data)
         elif isinstance(request, Fetch):

@@ -146,3 +146,19 @@ def test_what_is_held_goes_to_the_next_node_when_this_one_dies(limited: Limited,
         limited.node.start()
         assert waiting.result().copies == 1
     assert limited.node.submits[-1] == [first.messages[0].id]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_large_body_waits_for_room_too(place: Place, make_client: MakeClient, room: bool) -> None:
+    node, client = place.node(), make_client()
+    node.shut = "disk-low: 3 MiB are free"
+    large = message(body=bytes(500_000))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.submit, [large], soon(10 if room else 0.6))
+        poll_until(lambda: client._outbox._sender.why("1"), 5, "the node has said that it has no room")
+        if room:
+            node.shut = ""
+            assert waiting.result().copies == 2
+        else:
+            with pytest.raises(DiskLow, match="3 MiB are free"):
+                waiting.result()
