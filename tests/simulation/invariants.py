@@ -222,9 +222,10 @@ def _unfinished_work(world: World) -> str:
     unsettled = sorted((leader.machine.broker.records.keys() | _paged(leader.machine)) - excuses)
     if unsettled:
         return f"unsettled: {unsettled[:5]}"
+    full = 0 < world.settings.max_length <= len(leader.machine.broker.records.keys() & excuses)
     for client in world.clients:
         waiting = [id for id in client.waiting if id not in excuses]
-        if client.unconfirmed:
+        if client.unconfirmed and not full:
             return f"{client.name} has no confirm of {len(client.unconfirmed)} submits"
         if waiting:
             return f"{client.name} has no result of {waiting[:5]}"

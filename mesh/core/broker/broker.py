@@ -338,6 +338,8 @@ class Broker:
         worker = self.workers.get(offer.worker)
         if worker is None:
             worker = self.workers[offer.worker] = WorkerState(offer.worker, node)
+        elif offer.generation < worker.generation:
+            return  # by way of the node that it was attached to before, and overtaken
         worker.update(node, offer)
         if offer.active is not None:
             worker.reported = set(offer.active)

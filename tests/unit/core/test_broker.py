@@ -238,7 +238,7 @@ def test_an_offer_of_the_same_attachment_does_not_void_what_is_under_way() -> No
 def test_a_change_of_capacity_says_nothing_of_what_is_held(party: Party) -> None:
     party.client.submit("t1", "t2")
     worker = party.worker
-    worker.send(Offer(worker.name, worker.name, ["q"], ["work"], 2, 2))
+    worker.send(Offer(worker.name, worker.name, ["q"], ["work"], 2, 2, generation=worker.attachments))
     party.cluster.calm()
     assert worker.held.keys() == {"t1", "t2"}
 
@@ -286,6 +286,23 @@ def test_a_worker_that_was_cut_off_with_its_node_has_its_grace_from_when_that_no
     worker.attach("b")
     cluster.run(5)
     assert (len(worker.deliveries), len(other.deliveries)) == (1, 0)
+
+
+def test_an_offer_that_was_overtaken_does_not_bring_a_worker_back_to_its_former_node() -> None:
+    """The way through the node that leaves is longer than the one through the next."""
+    cluster = Cluster("a")
+    cluster.start("b")
+    cluster.until(cluster.agreed)
+    worker = cluster.worker("b")
+    cluster.hold("b", "a")
+    worker.report()
+    worker.attach("a")
+    cluster.calm()
+    cluster.release("b", "a")
+    cluster.crash("b", vanish=True)
+    cluster.run(cluster.settings.takeover_patience_s + 2)
+    cluster.client("a").submit("t1")
+    assert worker.held
 
 
 # -- time --------------------
