@@ -46,12 +46,14 @@ class History:
         """Tasks that were begun more than once, and how often."""
         return {number: times for number, times in self.starts.items() if times > 1}
 
-    def longest_pause_s(self, since_s: float) -> float:
-        """The longest time without a start, from the last one before a moment of the wall clock on."""
+    def longest_pause_s(self, since_s: float, until_s: float = 0.0) -> float:
+        """The longest time without a start, from the last one before a moment of the wall clock on, and up to another if one is given."""
         starts = [event.at_s for event in self.events if event.what == "start"]
         before = [at_s for at_s in starts if at_s <= since_s]
         after = [at_s for at_s in starts if at_s > since_s]
         moments = [*before[-1:], *after]
+        if until_s:
+            moments = [*(at_s for at_s in moments if at_s < until_s), until_s]
         return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=float("inf"))
 
 

@@ -94,7 +94,7 @@ def random_nodes_killed(stage: Stage, sizes: Sizes) -> Row:
         kills += 1
         let_pass(next_s - time.time())
     act.heal(lambda: None)
-    row.pauses_s.append(act.history().longest_pause_s(act.struck_at_s))
+    row.pauses_s.append(act.history().longest_pause_s(act.struck_at_s, time.time()))
     rate = act.starts_since(act.struck_at_s) / (time.time() - act.struck_at_s)
     row.notes.append(f"{kills} kills, {rate:.0f} starts/s meanwhile")
     return act.end(row)

@@ -69,7 +69,7 @@ def _split(stage: Stage, row: Row, lasts_s: float) -> Row:
 
 
 def _pause_on(stage: Stage, hosts: list[str], since_s: float) -> float:
-    return stage.fleet.history([stage.lab[name] for name in hosts]).longest_pause_s(since_s)
+    return stage.fleet.history([stage.lab[name] for name in hosts]).longest_pause_s(since_s, time.time())
 
 
 def two_nodes(stage: Stage, sizes: Sizes) -> Row:
@@ -131,7 +131,7 @@ def _lasting(stage: Stage, row: Row, blow: Callable[[], None], lasts_s: float) -
     act = stage.begin()
     act.strike(blow)
     act.go_on(lasts_s)
-    row.pauses_s.append(act.history().longest_pause_s(act.struck_at_s))
+    row.pauses_s.append(act.history().longest_pause_s(act.struck_at_s, time.time()))
     begun = act.starts_since(act.struck_at_s)
     row.notes.append(f"{begun / lasts_s:.0f} starts/s meanwhile")
     act.heal(stage.lab.heal)
@@ -147,7 +147,7 @@ def flapping(stage: Stage, sizes: Sizes) -> Row:
     host = stage.coordinator()
     act = stage.begin(publishers=[name for name in stage.names if name != host][:1])
     act.strike(lambda: _flap(stage, act, host, sizes.cycles))
-    row.pauses_s.append(act.history().longest_pause_s(act.struck_at_s))
+    row.pauses_s.append(act.history().longest_pause_s(act.struck_at_s, time.time()))
     act.heal(lambda: stage.lab.link_up(host))
     row = act.end(row)
     row.notes.append(f"{row.elections / sizes.cycles:.1f} elections per cycle")

@@ -71,6 +71,15 @@ class Stage:
         """`mesh up` once more on a host whose node is gone; as ``Fleet.up``."""
         self.fleet.up(name, *options, env={**self.settings, **(env or {})}, injected=injected)
 
+    def bring_workers_home(self) -> None:
+        """A worker whose node was killed goes on through another one: start it anew, so that each side of a cut has its own."""
+        known = {(worker["name"], worker["node"]) for worker in self.ask("status")["workers"]}
+        astray = [name for name in self.names if (f"{name}-{self.workers[name].pid}", name) not in known]
+        for name in astray:
+            self.workers[name].terminate()
+        if astray:
+            self.employ(*astray)
+
     def agree(self, deadline_s: float = CALM_S) -> float:
         """Wait until all nodes agree; returns since when they do, by the wall clock."""
 
@@ -106,6 +115,7 @@ class Round:
         self.stage = stage
         self.fleet = stage.fleet
         self.lab = stage.lab
+        stage.bring_workers_home()
         stage.agree()
         self.began_at_s = time.time()
         self.struck_at_s = 0.0
