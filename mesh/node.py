@@ -24,7 +24,7 @@ from mesh.storage.room import Room
 from mesh.storage.writer import Row, Writer
 from mesh.transport.base import Knocked, LobbyReply, PeerConnected, PeerFrames, PeerRefused, SessionFrame, Transport, TransportEvent
 from mesh.wire import frames
-from mesh.wire.entries import Member
+from mesh.wire.entries import Dot, Member
 from mesh.wire.messages import Admitted, Knock, Refused
 
 DRAIN_LIMIT = 256
@@ -36,6 +36,8 @@ KNOCK_AGAIN_S = 15.0
 """A candidate address is tried at most this often."""
 KNOCK_SOON_S = 0.5
 CANDIDATES_MAX = 1_024
+READ_ROWS = 512
+"""Most rows that are read at once."""
 LOOK_AT_ROOM_S = 1.0
 ALARMS = {
     DISK: ("the disk is nearly full", "the disk has room again"),
@@ -98,6 +100,9 @@ class Node:
         self.machine.introduce(known or [])
         self._committed: SimpleQueue[int] = SimpleQueue()
         self._rows: SimpleQueue[list[Row]] = SimpleQueue()
+        self._reads: list[Dot] = []
+        """Rows to be read."""
+        self._reading = False
         self._failures: deque[BaseException] = deque()
         self._candidates: SimpleQueue[str] = SimpleQueue()
         self._tried_at: dict[str, float] = {}
@@ -202,13 +207,17 @@ class Node:
 
     def _take_rows(self) -> None:
         while not self._rows.empty():
+            self._reading = False
             for row in self._rows.get_nowait():
                 self.machine.on_read(*row)
 
     def _write(self) -> None:
-        reads = self.machine.turn.take_reads()
-        if reads:
-            self._writer.read(reads)
+        self._reads += self.machine.turn.take_reads()
+        if self._reads and not self._reading:
+            # A piece at a time: between two of them the writer commits
+            self._reading = True
+            self._writer.read(self._reads[:READ_ROWS])
+            del self._reads[:READ_ROWS]
         if self._writer.idle:
             batch = self.machine.take_batch()
             if batch is not None and batch.small and self.machine.alone:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RUN_SPAN = 1024
 """Messages of several nodes may pass each other by so many places while they are on the disk: else each would need a run of its own."""
-CHUNK_MESSAGES = 2048
+CHUNK_MESSAGES = 4096
 """Read at once, unless their bytes are too many."""
 NEVER = 1 << 62
 
