@@ -14,8 +14,8 @@ from zlib import crc32
 
 KEY_BYTES = 16
 RECORD_BYTES = KEY_BYTES + 8
-BUCKETS = 1 << 14
-"""A million records: 61 in each bucket, found by one search through 1.5 kB."""
+BUCKETS = 1 << 16
+"""A million records: 15 in each bucket, found by one search through 360 bytes."""
 
 
 _is_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch

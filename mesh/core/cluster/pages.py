@@ -22,7 +22,7 @@ OVERHEAD_BYTES = 800
 LANES_MAX = 1 << 16
 SEQUENCE_BITS = 40
 SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
-SWEEP_BUCKETS = 256
+SWEEP_BUCKETS = 1024
 """Looked at in one turn: a round through the table takes a few seconds, a turn a millisecond."""
 CHUNKS_IN_WINDOW = 16
 CHUNK_BYTES_MAX = 4 << 20
