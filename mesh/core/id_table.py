@@ -54,6 +54,8 @@ class IdTable:
         """The texts of ids that are no UUIDs."""
         self._count = 0
         self._swept = 0
+        self._highest = ""
+        """No id above this one was added since the table was empty: ids ascend by time, so most that are new are known to be so."""
 
     def __len__(self) -> int:
         return self._count
@@ -71,6 +73,8 @@ class IdTable:
         bucket = self._buckets.get(place)
         if bucket is None:
             bucket = self._buckets[place] = bytearray()
+        if id > self._highest:
+            self._highest = id
         elif _find(bucket, key) >= 0:
             return None
         bucket += key + number.to_bytes(8, "big")
@@ -78,6 +82,10 @@ class IdTable:
         if not is_uuid:
             self._others[key] = id
         return key
+
+    def may_have(self, id: str) -> bool:
+        """False when this id is surely not here: a look at one text."""
+        return self._count > 0 and id <= self._highest
 
     def pop(self, key: bytes) -> int | None:
         """Forget a key; returns its number, or None."""
@@ -91,6 +99,8 @@ class IdTable:
         if not bucket:
             del self._buckets[place]
         self._count -= 1
+        if not self._count:
+            self._highest = ""
         if self._others:
             self._others.pop(key, None)
         return number

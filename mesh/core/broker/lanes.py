@@ -94,12 +94,11 @@ class Lane:
             if record.state is RecordState.READY:
                 newer.append(record)
         lane.extend(reversed(newer))
+        self.paged += len(records)
         for record in records:
-            self.add_paged(record.order, record.journal, record.sequence)
+            self._index(record.order, record.journal, record.sequence)
 
-    def add_paged(self, order: int, journal: Journal, sequence: int) -> None:
-        """A message of this lane is on the disk only."""
-        self.paged += 1
+    def _index(self, order: int, journal: Journal, sequence: int) -> None:
         run = self._open.get(journal.name)
         if run is not None and run.last < sequence and run.order <= order < run.order + RUN_SPAN:
             run.last = sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mesh.core.broker.lanes import Lane, Run, Waiting
@@ -66,18 +67,22 @@ class Paging:
         if not self._broker.active:
             return True
         record = self._broker.records.get(message.id)
-        return record is not None and record.state is RecordState.READY and (record.journal, record.sequence) == (journal, sequence)
+        return record is not None and record.state is RecordState.READY and record.sequence == sequence and record.journal is journal
 
     def _on_gone(self, gone: Gone) -> None:
         if not self._broker.active:
             return
-        lanes: dict[tuple[str, str], list[Record]] = {}
+        records, lanes = self._broker.records, dict[tuple[str, str], list[Record]]()
+        lane, known = [], ("", "")
         for _, _, message in gone:
-            record = self._broker.records.pop(message.id)
+            record = records.pop(message.id)
             record.move(RecordEvent.PAGED_OUT)
-            lanes.setdefault((message.queue, message.task), []).append(record)
-        for (queue, task), records in lanes.items():
-            self._broker.queues[queue].lane(task).page_out(sorted(records, key=lambda record: record.order))
+            if known != (message.queue, message.task):
+                known = (message.queue, message.task)
+                lane = lanes.setdefault(known, [])
+            lane.append(record)
+        for (queue, task), paged in lanes.items():
+            self._broker.queues[queue].lane(task).page_out(sorted(paged, key=attrgetter("order")))
 
     # -- in --------------------
 

@@ -151,7 +151,7 @@ class Pages:
 
     def find(self, id: str) -> tuple[Journal, int] | None:
         """Where the paged message with this id is."""
-        if not self._ids:
+        if not self._ids.may_have(id):
             return None
         found = self._ids.get(key_of(id))
         journal = self._journals.get(found >> SEQUENCE_BITS) if found is not None else None

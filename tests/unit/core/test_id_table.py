@@ -25,6 +25,7 @@ def test_a_table_of_ids_is_a_dict(steps: list[tuple[str, int, int]], names: list
         else:
             assert table.pop(key_of(id)) == model.pop(id, None)
         assert len(table) == len(model)
+    assert all(table.may_have(id) for id in model)
     assert {id: table.get(key_of(id)) for id in names} == {id: model.get(id) for id in names}
     assert sorted(table.items(0, BUCKETS)) == sorted(model.items())
     assert all(table.id_of(key_of(id)) == id for id in model)
