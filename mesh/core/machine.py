@@ -252,6 +252,8 @@ class Machine:
         gate.advance()
         self.broker.flush()
         self.replication.flush(self.now)
+        if self.edge.pass_on_copied():
+            self.flush()  # what the coordinator, if it is here, makes of them belongs to this turn
         gate.tell_spent()
 
     def take_sends(self) -> Sends:

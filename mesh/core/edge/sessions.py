@@ -120,6 +120,8 @@ class Edge:
         self._deadlines: list[tuple[float, bytes, int, list[bool]]] = []
         """(when, session, number, answered) of submits that durability="safe" may keep waiting too long (R6)."""
         self.refused = 0
+        self._copied: list[Outcomes] = []
+        """Outcomes with large values that are to go to the coordinator."""
         self._questions: dict[int, tuple[bytes, int, float]] = {}
         """Questions under way, oldest first: (session, its number, when it was asked)."""
         self._question_number = 0
@@ -266,10 +268,14 @@ class Edge:
             self._to_coordinator(outcomes)
         elif not self._refer(session.id, large):
             # The coordinator shall have the body first: it gives the word that the outcome is kept
-            self._replication.when_copied(lambda copies: self._tell_coordinator(outcomes))
+            self._replication.when_copied(lambda copies: self._copied.append(outcomes))
 
-    def _tell_coordinator(self, message: PeerMessage) -> None:
-        self._to_coordinator(message)
+    def pass_on_copied(self) -> bool:
+        """Tell the coordinator of outcomes whose large values have their copies by now; False when there are none."""
+        copied, self._copied = self._copied, []
+        for outcomes in copied:
+            self._to_coordinator(outcomes)
+        return bool(copied)
 
     def _on_watch(self, session: Session, watch: Watch) -> None:
         for id in watch.ids:

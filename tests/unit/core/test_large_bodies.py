@@ -245,3 +245,12 @@ def test_chunks_are_settled_a_few_at_a_time() -> None:
     assert left[-1] == 0
     assert max(steps) == 8
     assert cluster.messages(Deliver)
+
+
+def test_a_large_value_is_told_without_waiting_for_the_clock() -> None:
+    cluster = mesh("a")
+    client, worker = cluster.client("a"), cluster.worker("a")
+    client.submit("t")
+    worker.finish_large("t", LARGE)
+    cluster.calm()
+    assert client.buffers["t"].body == LARGE, "no time has passed"
