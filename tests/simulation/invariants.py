@@ -215,6 +215,12 @@ def disagreement(world: World) -> str:
     return ""
 
 
+def is_full_of_what_is_excused(world: World) -> bool:
+    """Whether a limited queue takes nothing more, as what waits there is not due for as long as a clock says."""
+    held = [len(machine.broker.records.keys() & excused(world)) for machine in world.machines().values()]
+    return 0 < world.settings.max_length <= max(held)
+
+
 def _unfinished_work(world: World) -> str:
     (leader,) = world.coordinators()
     assert leader.machine is not None
@@ -222,10 +228,9 @@ def _unfinished_work(world: World) -> str:
     unsettled = sorted((leader.machine.broker.records.keys() | _paged(leader.machine)) - excuses)
     if unsettled:
         return f"unsettled: {unsettled[:5]}"
-    full = 0 < world.settings.max_length <= len(leader.machine.broker.records.keys() & excuses)
     for client in world.clients:
         waiting = [id for id in client.waiting if id not in excuses]
-        if client.unconfirmed and not full:
+        if client.unconfirmed:
             return f"{client.name} has no confirm of {len(client.unconfirmed)} submits"
         if waiting:
             return f"{client.name} has no result of {waiting[:5]}"
