@@ -92,6 +92,11 @@ class Waiting:
         self._told_to = 0 if self._many else None
         return list(self._few)
 
+    @property
+    def telling(self) -> bool:
+        """Whether a new coordinator is still being told."""
+        return self._told_to is not None
+
     def tick(self) -> list[str]:
         """Forget waits of sessions that are gone; returns more ids that a new coordinator is to be told."""
         if self._closed:
