@@ -8,6 +8,8 @@ from mesh.core.id_table import BUCKETS, IdTable, key_of
 
 BUCKETS_A_TICK = 512
 """Of the table, looked at in one tick: of a million waits eight thousand, so that the loop does not stand still."""
+IDS_A_TICK = 8_000
+"""Told to a new coordinator in one tick: all of a small table at once, as a result may have been lost with the old one."""
 
 
 class Waiting:
@@ -107,8 +109,11 @@ class Waiting:
             self._rounds -= 1
         if self._told_to is None:
             return []
-        ids = [id for id, number in self._many.items(self._told_to, self._told_to + BUCKETS_A_TICK) if number in self._sessions]
-        self._told_to += BUCKETS_A_TICK
+        ids: list[str] = []
+        while self._told_to < BUCKETS and len(ids) < IDS_A_TICK:
+            end = self._told_to + BUCKETS_A_TICK
+            ids += [id for id, number in self._many.items(self._told_to, end) if number in self._sessions]
+            self._told_to = end
         if self._told_to >= BUCKETS:
             self._told_to = None
         return ids
