@@ -24,6 +24,8 @@ NOT_LET_IN = 3
 """Exit code."""
 HANDED_OVER_S = 5.0
 TORN_BYTES = 10_000
+UNREADABLE = "unknown journal"
+"""Of an entry whose journal can't be read nobody can say whether it was settled long ago: it is told all the same."""
 
 
 def cloned_directory(stage: Stage, sizes: Sizes) -> Row:
@@ -45,7 +47,7 @@ def cloned_directory(stage: Stage, sizes: Sizes) -> Row:
     row.require(stage.fleet.nodes[original.name].running, "the original goes on")
     act.heal(lambda: shutil.rmtree(copy))
     row.pauses_s.append(act.resume_s())
-    row = act.end(row)
+    row = act.end(row, converges=False)
     row.require(row.duplicated == 0, "a copy starts nothing again")
     row.notes.append("refused by its seal; without the seal refused as the newer of two, and both say so")
     return row
@@ -99,7 +101,8 @@ def flipped_bits(stage: Stage, sizes: Sizes) -> Row:
     row, said = _spoiled(stage, row, flip)
     row.require("it was put aside as" in said, "the damage is noticed, and nothing is deleted")
     row.require("has got back what others hold" in said, "the node says that it is whole again")
-    row.require("lost, as no other node has it" not in said, "with copies nothing is lost")
+    lost = [line for line in said.splitlines() if "lost, as no other node has it" in line and UNREADABLE not in line]
+    row.require(not lost, "with copies nothing is lost")
     return row
 
 

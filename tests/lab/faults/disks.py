@@ -64,15 +64,16 @@ def alone_then_wiped(stage: Stage, sizes: Sizes) -> Row:
     numbers = act.publish_on(lone)
     poll_until(lambda: len(evidence.published([stage.lab[lone]]).confirms) >= 20, CALM_S, "the lone node confirms")
     act.go_on(ALONE_S)
+    wiped_at_s = time.time()
     _wipe(stage, lone)
     act.heal(lambda: (stage.lab.heal(), stage.restart(lone)))
 
     def destroyed(known: evidence.Published) -> set[int]:
-        """Only what the lone node had alone; the publisher goes on when the node is back, with copies."""
-        return known.with_copies(1) & set(numbers)
+        """Only what the lone node had alone by then; the publisher goes on when the node is back."""
+        return {number for number in known.with_copies(1) & set(numbers) if known.confirms[number][0] < wiped_at_s}
 
     row.pauses_s.append(act.resume_s())
-    row = act.end(row, destroyed=destroyed)
+    row = act.end(row, destroyed=destroyed, converges=False)
     row.require(row.excused > 0, "the fault destroys what had one copy")
     row.notes.append(f"{row.excused} confirmed with one copy on the wiped disk, {row.lost} lost")
     return row

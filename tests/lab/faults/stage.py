@@ -176,10 +176,10 @@ class Round:
 
     # -- what came of it ---------------------------------------------------------------------------------------------------
 
-    def end(self, row: Row, *, destroyed: Callable[[evidence.Published], set[int]] = lambda _: set()) -> Row:
+    def end(self, row: Row, *, destroyed: Callable[[evidence.Published], set[int]] = lambda _: set(), converges: bool = True) -> Row:
         """Stop publishing, wait until all that was confirmed has run and all nodes agree, and fill in the row.
 
-        ``destroyed`` tells what the fault had the right to lose; only for that nothing waits.
+        ``destroyed`` tells what the fault had the right to lose; only for that nothing waits. With ``converges`` all have to agree soon.
         """
         self.stop_publishing()
         confirmed = evidence.published(self.lab)
@@ -207,7 +207,7 @@ class Round:
         if self.healed_at_s:
             row.converged_s.append(max(0.0, agreed_at_s - self.healed_at_s))
             row.rivals_s.append(max(0.0, evidence.rivals_until(evidence.claims(self.lab), self.healed_at_s)))
-            row.require(row.converged_s[-1] <= CONVERGED_S, f"all agree within {CONVERGED_S:g} s")
+            row.require(not converges or row.converged_s[-1] <= CONVERGED_S, f"all agree within {CONVERGED_S:g} s")
         return row
 
     def stop_publishing(self) -> None:
