@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.repository import ROOT
 from tests.simulation import planted, run
-from tests.simulation.faults import KINDS
+from tests.simulation.faults import KINDS, Fault
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -26,6 +27,13 @@ def test_i14_without_faults_nothing_runs_twice(seed: int) -> None:
     assert world.history.violations == []
     assert world.history.duplicates() == []
     assert {id for id in world.history.published if world.history.starts.get(id)} == world.history.published
+
+
+def test_a_body_stays_while_the_message_that_refers_to_it_now_is_on_its_way_from_another_journal() -> None:
+    """Found by a seed: its message was settled and written anew on one side of a split, and the merge told of the first of it first."""
+    split = [Fault("split", 3.745, 6.0, "n1", "n2"), Fault("one_way", 6.04, 6.0, "n2", "n0")]
+    plan = replace(run.plan(800_985), faults=split)
+    assert run.failure(plan) == []
 
 
 def test_the_schedules_have_every_kind_of_fault() -> None:

@@ -95,12 +95,17 @@ class LargeBodies:
         self._released[chunks.body] = None
 
     def flush(self) -> None:
-        """The end of a turn: settle chunks that nobody needs, a few for each transaction."""
-        for body in self._released:
-            if self._references[body] <= 0:
-                del self._references[body]
-                self._dropping.extend(self._bodies.places(body))
-        self._released.clear()
+        """The end of a turn: settle chunks that nobody needs, a few for each transaction.
+
+        Not while a member is still to say what it holds: where it has settled a message that was lost, it has written it anew in a journal
+        of its own, and the new reference comes after the news of the old one's end.
+        """
+        if self._released and all(self._replication.reconciled_with(peer.id) for peer in self._membership.reachable()):
+            for body in self._released:
+                if self._references[body] <= 0:
+                    del self._references[body]
+                    self._dropping.extend(self._bodies.places(body))
+            self._released.clear()
         if self._dropping and self._turn.durable_mark >= self._slice_mark:
             self._slice_mark = self._turn.mark
             for _ in range(min(SLICE, len(self._dropping))):
