@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mesh.core.cluster.streams import LAG_S
-from tests.unit.core.cluster import TICK_S, Cluster, Node
+from tests.unit.core.cluster import TICK_S, Cluster
 from tests.unit.core.programs import Worker
 
 
@@ -192,35 +192,3 @@ def test_where_there_is_no_such_majority_nobody_else_is_told() -> None:
     client.submit("t1")
     assert worker.held
     assert not cluster["d"].replication.soft_leases
-
-
-def test_r16_what_ended_on_the_other_side_is_not_given_again_before_its_result_has_come() -> None:
-    """The worker forgot the outcome, as its node had kept it alone; its offer comes before the node's stream."""
-    cluster = settled()
-    worker, client = cluster.worker("a"), cluster.client("c")
-    client.submit("t1")
-    cluster.split("a", "bc")
-    cluster.until(lambda: cluster["b"].election.is_coordinator)
-    cluster.crash("a")
-    cluster.start("a")
-    worker.attach("a")
-    cluster.until(lambda: cluster["a"].election.is_coordinator, 5.0)
-    worker.finish("t1")
-    cluster.run(2)
-    assert not worker.outbox
-    other = cluster.worker("c")
-
-    def on_turn(node: Node) -> None:
-        """The answer to the report, upon which the stream follows, is late; the offer is not."""
-        if node.name == "b" and "a" in node.machine.replication.inbound:
-            cluster.hold("b", "a")
-            cluster.on_turn = lambda node: None
-
-    cluster.on_turn = on_turn
-    cluster.heal()
-    cluster.until(lambda: ("b", "a") in cluster.held)
-    cluster.run(0.2)
-    cluster.release("b", "a")
-    cluster.run(3)
-    assert runs(worker, other) == {"t1": 1}
-    assert client.results().keys() == {"t1"}
