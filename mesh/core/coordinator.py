@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from mesh.config import Settings
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
@@ -61,8 +59,6 @@ class Coordinator:
         self._awaited_workers: set[str] = set()
         self._asked_at: dict[str, float] = {}
         self._deferred: list[tuple[str, PeerMessage]] = []
-        self._early_offers: dict[str, tuple[str, Offer]] = {}
-        """Full offers by worker, of nodes whose streams have not brought all yet."""
         self._without_authority_since: float | None = None
         self._regained_at = float("-inf")
 
@@ -77,7 +73,6 @@ class Coordinator:
         self._reconcile_until = self.now + self._settings.reconcile_timeout_s
         self._asked_at.clear()
         self._deferred.clear()
-        self._early_offers.clear()
         self._dispatcher.reset()
         self._without_authority_since, self._regained_at = None, self.now
         self._edge.coordinator_changed()
@@ -226,20 +221,6 @@ class Coordinator:
         """A member's stream brought something: it may have been the last that was awaited."""
         if self._election.role == Role.RECONCILING:
             self._reconcile()
-        for worker, (node, offer) in list(self._early_offers.items()):
-            if self._replication.reconciled_with(node):
-                del self._early_offers[worker]
-                self._broker.on_offer(node, offer, self.now)
-
-    def _without_claims(self, sender: str, offer: Offer) -> Offer:
-        """What a worker does not hold any more may have ended, and its node's stream is about to say so: it is judged after that (R16)."""
-        early = offer.active is not None and self._election.role == Role.REIGNING
-        if not early or sender == self._membership.me.id or self._replication.reconciled_with(sender):
-            if offer.active is not None:
-                self._early_offers.pop(offer.worker, None)
-            return offer
-        self._early_offers[offer.worker] = (sender, offer)
-        return msgspec.structs.replace(offer, active=None)
 
     def on_broker_message(self, sender: str, message: PeerMessage) -> None:
         """From a node's edge to the coordinator."""
@@ -247,12 +228,11 @@ class Coordinator:
         if not self._election.is_coordinator:
             return
         if isinstance(message, Offer):
-            broker.on_offer(sender, self._without_claims(sender, message), self.now)
+            broker.on_offer(sender, message, self.now)
             if message.active is not None and self._awaited_workers:
                 self._awaited_workers.discard(message.worker)
                 self.on_replicated_in()
         elif isinstance(message, WorkerGone):
-            self._early_offers.pop(message.worker, None)
             broker.on_worker_gone(sender, message.worker)
         elif not broker.active:
             if len(self._deferred) < DEFERRED_MAX:
