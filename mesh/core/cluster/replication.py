@@ -69,6 +69,8 @@ class Replication:
         """As the coordinator: what is handed out now, in the same form."""
         self._reports = 0
         self._awaited_welcome = 0
+        self._settled_unheard: list[tuple[Journal, int]] = []
+        """What was settled after the last report, which called it live, and before its Welcome opened the stream."""
         self.welcomed: dict[bytes, int] = {}
         """As a member: the coordinator's context as its last Welcome told it, of the journals that this node asked for."""
         self._source = ""
@@ -91,6 +93,8 @@ class Replication:
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if self.soft_leases and isinstance(entry, Message):
             self.soft_leases.pop(entry.id, None)
+        if self._awaited_welcome:
+            self._settled_unheard.append((journal, sequence))
         for stream in self.streams.values():
             if stream.leases and isinstance(entry, Message):
                 stream.leases.pop(entry.id, None)
@@ -114,8 +118,7 @@ class Replication:
         self._reset()
         self.leading = False
         journals = list(self._replica.journals.values())
-        self._reports += 1
-        self._awaited_welcome = self._reports
+        self._reports = self._awaited_welcome = self._reports + 1
         heads, live = [journal.head() for journal in journals], [journal.live_dots() for journal in journals if journal.count]
         report = Report(term, heads, live, workers, self._reports, also, by_worker(self.soft_leases), sorted(self._replica.written()))
         # At once: offers of workers that follow it must not overtake it
@@ -126,6 +129,8 @@ class Replication:
         self.inbound.clear()
         self._acks.clear()
         self._settled_back.clear()
+        self._awaited_welcome = 0
+        self._settled_unheard.clear()
         self._holds_foreign.clear()
         self.deputies = []
         self._full = set()
@@ -177,6 +182,9 @@ class Replication:
         self.inbound[sender] = Inbound(welcome.term, welcome.number)
         stream = self.streams[sender] = Stream(sender, welcome.term, cursors, everything=True, id=welcome.number)
         stream.start(self._replica.journals.values())
+        for journal, sequence in self._settled_unheard:
+            stream.settle(journal, sequence)
+        self._settled_unheard.clear()
 
     def on_replicate(self, sender: str, message: Replicate) -> bool:
         """Take over a batch of a peer's stream. False when it does not join on and the peers have to reconcile again."""
@@ -427,7 +435,7 @@ class Replication:
             ]
             self.settlements.release(self._turn.durable_mark, marks, min(2, self._needed()), short=False)
         if not self.waits:
-            if self._counting(now) + 1 >= min(2, self._needed()):
+            if sum(self._counts(stream, now) for stream in self.streams.values()) + 1 >= min(2, self._needed()):
                 self._short_since = None
             elif self._short_since is None:
                 self._short_since = now
@@ -451,9 +459,6 @@ class Replication:
 
     def _needed(self) -> int:
         return min(self._settings.copies, max(1, len(self._membership.admitted())))
-
-    def _counting(self, now: float) -> int:
-        return sum(self._counts(stream, now) for stream in self.streams.values())
 
     def _counts(self, stream: Stream, now: float) -> bool:
         """Whether a peer's disk counts as a copy of what this node decides: the coordinator's for a member, a full deputy's for it."""

@@ -11,7 +11,7 @@ from mesh.core.edge.uploads import WINDOW_BYTES
 from mesh.wire.entries import Chunk, Chunks, Message
 from mesh.wire.frames import decode_entry
 from mesh.wire.messages import CancelUpload, Confirm, Deliver, Fetch, Fetched, Grant, Replicate, Submit, Upload, UploadChunk
-from tests.unit.core.cluster import Cluster
+from tests.unit.core.cluster import Cluster, Node
 from tests.unit.core.programs import CHUNK_BYTES, Client
 
 LARGE = bytes(range(256)) * 8192  # 2 MiB: 32 chunks, four windows
@@ -124,6 +124,33 @@ def test_chunks_of_a_publisher_that_dies_half_way_are_dropped_with_its_session()
     cluster.turn(cluster.nodes["a"], cluster["a"].on_session_closed, client.session)
     cluster.run(1.0)
     assert chunks_on(cluster, "a") == chunks_on(cluster, "b") == whole
+
+
+def test_i2_chunks_that_their_writer_settles_between_its_report_and_the_answer_go_everywhere() -> None:
+    """The report called them live, and the stream that tells of settlements opens with the Welcome."""
+    cluster = mesh("ab")
+    client = cluster.client("b")
+    client.send(Upload(b"?" * 16, 3 * CHUNK_BYTES, CHUNK_BYTES))
+    client.send(UploadChunk(b"?" * 16, 0, bytes(CHUNK_BYTES)))
+    cluster.run(1.0)
+    assert chunks_on(cluster, "a") == chunks_on(cluster, "b") == 1
+    closed: list[float] = []
+
+    def close_the_session(node: Node) -> None:
+        if node.name == "b" and cluster["b"].replication.awaits_welcome and not closed:
+            closed.append(cluster.now)
+            cluster.turn(node, cluster["b"].on_session_closed, client.session)
+
+    cluster.on_turn = close_the_session
+    cluster.split("a", "b")
+    cluster.run(3.0)
+    cluster.heal()
+    cluster.until(cluster.agreed)
+    cluster.run(1.0)
+    assert closed
+    assert cluster.coordinator == "a"
+    assert chunks_on(cluster, "b") == 0
+    assert chunks_on(cluster, "a") == 0
 
 
 def test_a_body_that_is_cancelled_is_dropped_at_once() -> None:
