@@ -104,7 +104,9 @@ class Machine:
         self.policies = Policies(self.replica, settings)
         self.relay = Relay(self)
         self.pulse = Pulse(self)
-        self.large_bodies = LargeBodies(me.id, self.bodies, self.replica, self.membership, self.replication, self.turn)
+        self.large_bodies = LargeBodies(
+            me.id, self.bodies, self.replica, self.membership, self.replication, self.turn, is_over=lambda id: id in self.broker.results
+        )
         self.news: list[str] = []
         """Lines for the log, until the loop has written them."""
         self.alarms = Alarms(me, self.membership, self.replication, self.election, self.news.append)

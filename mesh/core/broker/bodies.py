@@ -32,17 +32,28 @@ LOST = "mesh.errors.BodyLost"
 class LargeBodies:
     """References to large bodies. It exists as long as the broker, and counts during a reign."""
 
-    def __init__(self, me: str, bodies: Bodies, replica: Replica, membership: Membership, replication: Replication, turn: Turn) -> None:
+    def __init__(
+        self,
+        me: str,
+        bodies: Bodies,
+        replica: Replica,
+        membership: Membership,
+        replication: Replication,
+        turn: Turn,
+        is_over: Callable[[str], bool],
+    ) -> None:
         self._me = me
         self._bodies = bodies
         self._replica = replica
         self._membership = membership
         self._replication = replication
         self._turn = turn
+        self._is_over = is_over
+        """Whether the result of a task is here."""
         self._active = False
         self._references: Counter[bytes] = Counter()
-        self._released: dict[bytes, None] = {}
-        """Bodies whose last reference went in this turn; another may come before it ends."""
+        self._released: dict[bytes, str] = {}
+        """Bodies whose last reference went in this turn, with the task of an argument; another may come before it ends."""
         self._dropping: deque[Place] = deque()
         self._slice_mark = 0
         self._alone: dict[bytes, tuple[int, float]] = {}
@@ -88,23 +99,26 @@ class LargeBodies:
         chunks = _chunks_of(entry) if self._active else None
         if chunks is not None:
             self._references[chunks.body] -= 1
-            self.release(chunks)
+            self._released[chunks.body] = _task_of(entry)
 
     def release(self, chunks: Chunks) -> None:
-        """Drop the body, unless something refers to it at the end of this turn."""
-        self._released[chunks.body] = None
+        """Drop the value, unless something refers to it at the end of this turn."""
+        self._released[chunks.body] = ""
 
     def flush(self) -> None:
         """The end of a turn: settle chunks that nobody needs, a few for each transaction.
 
         Not while a member is still to say what it holds: where it has settled a message that was lost, it has written it anew in a journal
-        of its own, and the new reference comes after the news of the old one's end.
+        of its own, and the new reference comes after the news of the old one's end. Nor, as long as the task has no result, while a member
+        is away, whose news of the end may have come through another: what nothing refers to then waits for everybody (``tick``).
         """
         if self._released and all(self._replication.reconciled_with(peer.id) for peer in self._membership.reachable()):
-            for body in self._released:
+            everybody = self._everybody_is_here()
+            for body, task in self._released.items():
                 if self._references[body] <= 0:
                     del self._references[body]
-                    self._dropping.extend(self._bodies.places(body))
+                    if everybody or not task or self._is_over(task):
+                        self._dropping.extend(self._bodies.places(body))
             self._released.clear()
         if self._dropping and self._turn.durable_mark >= self._slice_mark:
             self._slice_mark = self._turn.mark
@@ -112,10 +126,10 @@ class LargeBodies:
                 self._replica.settle(*self._dropping.popleft())
 
     def tick(self, now: float) -> None:
-        """Drop bodies to which nothing has referred for long: whoever sent them died on the way."""
+        """Drop bodies to which nothing has referred for long, on no member's disk: whoever sent them died on the way."""
         self._now = now
-        others = [member.id for member in self._membership.admitted() if member.id != self._me]
-        if not self._active or not all(self._membership.is_reachable(id) and self._replication.reconciled_with(id) for id in others):
+        everybody = self._active and self._everybody_is_here()
+        if not everybody:
             self._incomplete_at = now
         if not self._active or now - self._looked_at < LOOK_S:
             return
@@ -129,15 +143,13 @@ class LargeBodies:
             if count != len(places):
                 since = now
             self._alone[body] = (len(places), since)
-            if now - since >= ORPHAN_S and all(self._has_said_all(journal) for journal, _ in places):
+            if now - since >= ORPHAN_S and everybody:
                 self._dropping.extend(places)
 
-    def _has_said_all(self, journal: Journal) -> bool:
-        """Whether what the writer has of a journal is here: a reference may be on a disk that is away."""
-        owner = journal.owner
-        if owner == self._me or owner not in self._membership.peers:
-            return True
-        return self._membership.is_reachable(owner) and self._replication.reconciled_with(owner)
+    def _everybody_is_here(self) -> bool:
+        """Whether what the members hold is here: a reference may be on a disk that is away, written anew there."""
+        others = [member.id for member in self._membership.admitted() if member.id != self._me]
+        return all(self._membership.is_reachable(id) and self._replication.reconciled_with(id) for id in others)
 
     # -- bodies that are not whole yet --------------------
 
@@ -203,3 +215,10 @@ def _chunks_of(entry: Entry) -> Chunks | None:
     if isinstance(entry, Message | Result):
         return entry.chunks
     return entry.message.chunks if isinstance(entry, DeadLetter) else None
+
+
+def _task_of(entry: Entry) -> str:
+    """The id of the task whose argument an entry refers to; empty when it refers to a value."""
+    if isinstance(entry, Message):
+        return entry.id
+    return entry.message.id if isinstance(entry, DeadLetter) else ""

@@ -31,6 +31,11 @@ def chunks_on(cluster: Cluster, name: str) -> int:
     return sum(type(decode_entry(blob)) is Chunk for blob in blobs)
 
 
+def messages_on(cluster: Cluster, name: str) -> int:
+    blobs = cluster.nodes[name].disk.entries.values()
+    return sum(type(decode_entry(blob)) is Message for blob in blobs)
+
+
 def in_memory(cluster: Cluster, name: str) -> int:
     journals = cluster[name].replica.journals.values()
     return sum(len(entry.data) for journal in journals for entry in journal.live.values() if type(entry) is Chunk)
@@ -216,6 +221,39 @@ def test_a_task_whose_worker_is_lost_keeps_its_body_for_the_next_one() -> None:
     second = cluster.worker("b", "second")
     cluster.until(lambda: second.fetched.get("t") == "", within_s=20)
     assert second.buffers["t"].body == LARGE
+
+
+def test_i1_a_body_stays_while_the_message_that_was_written_anew_is_on_a_disk_that_is_away() -> None:
+    """Its first writer brings the news of the old entry's end to the other side, and has not the new one."""
+    cluster = Cluster("a", max_body_bytes=BIG, copies=1)
+    cluster.start("b", never_coordinate=True)
+    cluster.start("c")
+    cluster.until(cluster.agreed)
+    assert cluster.coordinator == "a"
+    client = cluster.client("b")
+    client.submit_large("t", LARGE)
+    cluster.until(lambda: confirmed(client, "t"))
+    cluster.run(1.0)
+    cluster.split("a", "bc")
+    cluster.until(lambda: cluster["b"].election.coordinator == "c", within_s=20)
+    first = cluster.worker("c", "first")
+    cluster.until(lambda: first.fetched.get("t") == "", within_s=20)
+    first.die()
+    cluster.until(lambda: not messages_on(cluster, "b"), within_s=20)
+    cluster.heal()
+    cluster.split("ab", "c")
+    cluster.until(lambda: cluster["b"].election.coordinator == "a", within_s=20)
+    cluster.run(ORPHAN_S + 20)
+    assert messages_on(cluster, "a") == 0
+    assert messages_on(cluster, "c") == 1
+    cluster.heal()
+    cluster.until(cluster.agreed, within_s=20)
+    second = cluster.worker("a", "second")
+    cluster.until(lambda: second.fetched.get("t") == "", within_s=20)
+    assert second.buffers["t"].body == LARGE
+    second.finish("t")
+    cluster.run(2.0)
+    assert [chunks_on(cluster, name) for name in "abc"] == [0, 0, 0]
 
 
 def test_a_message_whose_chunks_did_not_come_is_not_accepted() -> None:
