@@ -51,7 +51,7 @@ class Pulse:
         peer = machine.membership.peers[sender]
         became_two_way = beat.hears_you and not peer.hears_me
         peer.beat = beat
-        peer.skew_ms = beat.wall_ms - machine.wall_ms
+        peer.skew_ms, peer.tells_time = beat.wall_ms - machine.wall_ms, True
         peer.hears_me = beat.hears_you
         if beat.echo_ms >= 0:
             peer.lease_from = machine.election.started_at + beat.echo_ms / 1000

@@ -78,7 +78,7 @@ class Broker:
         self.next_order = 0
         """Place in the line of the next message that comes."""
         self._pushes: dict[str, list[Result]] = {}
-        self._delayed = Delayed(membership)
+        self._delayed = Delayed(membership, settings)
         self._original_order: int | None = None
         self.now = 0.0
         self._reigns = 0
@@ -158,7 +158,7 @@ class Broker:
         self.next_order += 1
         queue = self.queue(message.queue)
         here = self.bodies.is_here(message)
-        if not here or self._delayed.eta_ms(message, journal) > self.wall_ms:
+        if not here or self._delayed.has_to_wait(message, journal, self.wall_ms):
             record.state = RecordState.DELAYED
             queue.push_delayed(record)
             (self._delayed.add if here else self.bodies.hold)(record)

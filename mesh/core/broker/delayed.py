@@ -1,13 +1,15 @@
 """Messages that wait for their time at the coordinator.
 
 An instant was named by the wall clock of the machine that accepted the message (R23). How far that clock is from this one is known from
-its node's heartbeats, which may come later than the message, and may say something else after somebody has set a clock.
+its node's heartbeats, which may come later than the message, and may say something else after somebody has set a clock. A process that has
+heard none yet waits for the first one, as long as it has patience.
 """
 
 from __future__ import annotations
 
 import heapq
 
+from mesh.config import Settings
 from mesh.core.broker.queues import Record
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replica import Journal
@@ -21,14 +23,23 @@ SKEW_MOVED_MS = 250
 class Delayed:
     """The records that are not due yet, by when they are."""
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, settings: Settings) -> None:
         self._membership = membership
+        self._settings = settings
         self._heap: list[tuple[int, int, Record]] = []
         self._skews_ms: dict[str, int] = {}
         """The skew by which each node's instants were last taken."""
+        self._unheard: dict[str, tuple[float, list[Record]]] = {}
+        """Records of nodes whose clock is not known: (since when they wait, records)."""
 
     def __bool__(self) -> bool:
-        return bool(self._heap)
+        return bool(self._heap or self._unheard)
+
+    def has_to_wait(self, message: Message, journal: Journal, wall_ms: int) -> bool:
+        """Whether a message is not due yet, or that is not known."""
+        if not message.eta_ms:
+            return False
+        return not self._membership.knows_clock_of(journal.owner) or self.eta_ms(message, journal) > wall_ms
 
     def eta_ms(self, message: Message, journal: Journal) -> int:
         """When a message is due by this machine's clock, wall clock in ms; 0 for at once."""
@@ -37,12 +48,19 @@ class Delayed:
     def add(self, record: Record) -> None:
         """Keep a record until it is due."""
         owner = record.journal.owner
+        if record.message.eta_ms and not self._membership.knows_clock_of(owner):
+            self._unheard.setdefault(owner, (self._membership.now, []))[1].append(record)
+            return
+        self._push(owner, record)
+
+    def _push(self, owner: str, record: Record) -> None:
         self._skews_ms.setdefault(owner, self._membership.skew_ms(owner))
         heapq.heappush(self._heap, (self.eta_ms(record.message, record.journal), record.order, record))
 
     def take_due(self, wall_ms: int) -> list[Record]:
         """The records whose time has come, earliest first; none is handed out twice."""
         self._look_at_clocks()
+        self._take_heard()
         due: list[Record] = []
         while self._heap and self._heap[0][0] <= wall_ms:
             record = heapq.heappop(self._heap)[2]
@@ -52,7 +70,15 @@ class Delayed:
 
     def clear(self) -> None:
         """Forget all of them."""
-        self._heap, self._skews_ms = [], {}
+        self._heap, self._skews_ms, self._unheard = [], {}, {}
+
+    def _take_heard(self) -> None:
+        for owner, (since, records) in list(self._unheard.items()):
+            patient = self._membership.now - since < self._settings.takeover_patience_s
+            if self._membership.knows_clock_of(owner) or not patient:
+                del self._unheard[owner]
+                for record in records:
+                    self._push(owner, record)
 
     def _look_at_clocks(self) -> None:
         moved = False

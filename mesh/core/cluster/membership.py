@@ -23,7 +23,7 @@ SLEEP_PENALTY_S = 60.0
 class Peer:
     """What this node knows of another node's liveness."""
 
-    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "lease_from", "left", "refused", "skew_ms", "spoke_at")
+    __slots__ = ("beat", "channel", "heard_at", "hears_me", "id", "lease_from", "left", "refused", "skew_ms", "spoke_at", "tells_time")
 
     def __init__(self, id: str, incarnation: bytes) -> None:
         self.id = id
@@ -38,6 +38,8 @@ class Peer:
         """It said goodbye since it was last heard."""
         self.beat: Heartbeat | None = None
         self.skew_ms = 0
+        self.tells_time = False
+        """A heartbeat has told this process what its wall clock shows."""
         self.lease_from = NEVER
         """When the heartbeat was sent that it echoed last as our follower."""
 
@@ -154,6 +156,11 @@ class Membership:
         """How far a node's wall clock was ahead of this one's at its last heartbeat, its way included; 0 when that is not known."""
         peer = self.peers.get(id)
         return peer.skew_ms if peer is not None else 0
+
+    def knows_clock_of(self, id: str) -> bool:
+        """Whether ``skew_ms`` was measured; also of who is no peer, whose clock nobody will tell."""
+        peer = self.peers.get(id)
+        return peer is None or peer.tells_time
 
     def is_heard(self, id: str) -> bool:
         """Whether a peer speaks to this node, whether or not it hears it."""

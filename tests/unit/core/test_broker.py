@@ -375,6 +375,43 @@ def test_r23_a_coordinator_learns_later_how_far_the_clock_is_off_that_named_an_i
     assert -0.1 <= cluster.now - due_at <= 0.1
 
 
+def test_r23_nothing_is_early_by_a_clock_that_a_new_process_has_not_heard_yet() -> None:
+    """All were killed, and the coordinator is back before the node whose clock, an hour behind, named the instant."""
+    cluster = Cluster("a")
+    cluster.start("b")
+    cluster.until(cluster.agreed)
+    cluster.nodes["b"].skew_s = -3600
+    cluster.run(0.5)
+    due_at = cluster.now + 6
+    cluster.client("b").submit("t1", eta_ms=int((WALL_S - 3600 + due_at) * 1000))
+    cluster.run(0.5)
+    cluster.crash("a")
+    cluster.crash("b")
+    cluster.start("a")
+    cluster.until(cluster.agreed)
+    worker = cluster.worker("a")
+    cluster.run(2.0)
+    assert not worker.held
+    cluster.start("b")
+    cluster.until(lambda: worker.held, 8.0)
+    assert -0.1 <= cluster.now - due_at <= 0.1
+
+
+def test_r23_an_instant_of_a_node_that_does_not_come_back_counts_by_the_coordinators_clock_after_a_while() -> None:
+    cluster = Cluster("a")
+    cluster.start("b")
+    cluster.until(cluster.agreed)
+    cluster.client("b").submit("t1", eta_ms=int((WALL_S + cluster.now + 1) * 1000))
+    cluster.run(0.5)
+    cluster.crash("a")
+    cluster.crash("b")
+    cluster.start("a")
+    cluster.until(cluster.agreed)
+    worker = cluster.worker("a")
+    patience_s = cluster.settings.takeover_patience_s
+    assert patience_s - 1 <= cluster.until(lambda: worker.held, patience_s + 2) <= patience_s + 1
+
+
 def test_what_is_due_at_one_instant_comes_in_order() -> None:
     party = Party(slots=5)
     eta_ms = int((WALL_S + party.cluster.now + 1) * 1000)
