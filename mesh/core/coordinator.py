@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from mesh.config import Settings
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
@@ -73,6 +75,7 @@ class Coordinator:
         self._reconcile_until = self.now + self._settings.reconcile_timeout_s
         self._asked_at.clear()
         self._deferred.clear()
+        self._broker.early_offers.clear()
         self._dispatcher.reset()
         self._without_authority_since, self._regained_at = None, self.now
         self._edge.coordinator_changed()
@@ -101,6 +104,7 @@ class Coordinator:
     def forget(self, peer_id: str) -> None:
         """A member is no longer reachable."""
         self._asked_at.pop(peer_id, None)
+        self._broker.early_offers.attached(peer_id, ())
 
     def _reconcile(self) -> None:
         """R9: dispatch only after every reachable member has reported, or the time for it is over."""
@@ -187,6 +191,7 @@ class Coordinator:
                 self.ask(peer.id)
 
     def _tick_broker(self) -> None:
+        self._judge_early_offers()
         self._broker.tick(self.now)
         self._broker.overflow.look_at_all(self._broker.queues)
         consumers = self._dispatcher.consumers_changed(self.now - self._began_at)
@@ -212,6 +217,7 @@ class Coordinator:
         self._broker.takeover.on_reported_leases(report.leases)
         self._broker.hold_back(sender)
         self._broker.on_attached_workers(sender, set(report.workers), self.now)
+        self._broker.early_offers.attached(sender, report.workers)
         if self._election.role == Role.RECONCILING:
             self._awaited_workers.update(report.workers)
         elif self._dispatcher.consumed is not None:
@@ -221,6 +227,22 @@ class Coordinator:
         """A member's stream brought something: it may have been the last that was awaited."""
         if self._election.role == Role.RECONCILING:
             self._reconcile()
+        self._judge_early_offers()
+
+    def _judge_early_offers(self) -> None:
+        for node, offer in self._broker.early_offers.take(self._replication.reconciled_with):
+            self._broker.on_offer(node, offer, self.now)
+
+    def _on_offer(self, sender: str, offer: Offer) -> None:
+        can_be_judged = sender == self._membership.me.id or self._replication.reconciled_with(sender)
+        if offer.active is None:
+            self._broker.early_offers.changed(sender, offer)
+        elif can_be_judged or self._election.role != Role.REIGNING:
+            self._broker.early_offers.replaced(offer)
+        else:
+            self._broker.early_offers.keep(sender, offer)
+            offer = msgspec.structs.replace(offer, active=None)
+        self._broker.on_offer(sender, offer, self.now)
 
     def on_broker_message(self, sender: str, message: PeerMessage) -> None:
         """From a node's edge to the coordinator."""
@@ -228,11 +250,12 @@ class Coordinator:
         if not self._election.is_coordinator:
             return
         if isinstance(message, Offer):
-            broker.on_offer(sender, message, self.now)
+            self._on_offer(sender, message)
             if message.active is not None and self._awaited_workers:
                 self._awaited_workers.discard(message.worker)
                 self.on_replicated_in()
         elif isinstance(message, WorkerGone):
+            broker.early_offers.worker_gone(sender, message.worker)
             broker.on_worker_gone(sender, message.worker)
         elif not broker.active:
             if len(self._deferred) < DEFERRED_MAX:

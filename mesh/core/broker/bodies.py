@@ -161,7 +161,8 @@ class LargeBodies:
         """Whether a body is not whole, and never will be."""
         if self._bodies.is_lost(chunks):
             return True
-        return not self._bodies.is_whole(chunks) and self._active and self._now - self._incomplete_at >= LOST_AFTER_S
+        long_complete = self._active and self._now - self._incomplete_at >= LOST_AFTER_S
+        return long_complete and not self._bodies.is_whole(chunks) and self._everybody_is_here()
 
     def hold(self, record: Record) -> None:
         """Keep a record until its body is whole, or known to be lost."""

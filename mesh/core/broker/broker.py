@@ -10,6 +10,7 @@ from mesh.core.broker.admission import Admission
 from mesh.core.broker.bodies import LargeBodies, lost
 from mesh.core.broker.dead_letters import DeadLetters, renewed
 from mesh.core.broker.delayed import Delayed
+from mesh.core.broker.early_offers import EarlyOffers
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
 from mesh.core.broker.queues import Queue, Record, rank
@@ -65,6 +66,7 @@ class Broker:
         self.queues: dict[str, Queue] = {}
         self.records: dict[str, Record] = {}
         self.workers: dict[str, WorkerState] = {}
+        self.early_offers = EarlyOffers()
         self.results = Results(self._settings, self._replica.settle)
         self._removed = Removed(replica)
         self.dead_letters = DeadLetters()
@@ -372,6 +374,7 @@ class Broker:
         if worker is not None:
             worker.capacity = message.capacity
         message = self.bodies.whole_ones(node, message)
+        self.early_offers.ended(message.worker, [outcome.id for outcome in message.outcomes])
         for outcome in message.outcomes:
             record = self.record(outcome.id) if outcome.kind == OutcomeKind.DONE else self.records.get(outcome.id)
             self._replication.soft_leases.pop(outcome.id, None)
