@@ -45,15 +45,19 @@ class Fetches:
         def found(data: bytes | None) -> None:
             if data is not None:
                 reply(Fetched(fetch.number, fetch.index, data))
-            else:
+            elif self._knows_lost(fetch):
                 reply(self._lost(fetch))
 
         if self._bodies.read(fetch.chunks.body, fetch.index, found):
             return True
-        if self._leads() and self.is_lost(fetch.chunks):
+        if self._knows_lost(fetch):
             reply(self._lost(fetch))
             return True
         return False  # a merge may still bring it: who asks asks again
+
+    def _knows_lost(self, fetch: Fetch) -> bool:
+        """Only the coordinator can: this node may have dropped what others hold (R18b), also while the chunk was being read."""
+        return self._leads() and self.is_lost(fetch.chunks)
 
     @staticmethod
     def _lost(fetch: Fetch) -> Fetched:

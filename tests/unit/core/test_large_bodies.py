@@ -297,6 +297,30 @@ def test_a_lost_chunk_is_said_to_be_lost_only_when_it_can_not_come_any_more() ->
     assert (fetched.number, fetched.error.partition(":")[0]) == (1, "lost")
 
 
+def test_i1_a_chunk_that_a_relieved_deputy_drops_while_it_reads_it_is_not_lost() -> None:
+    cluster = mesh("abc")
+    leader = cluster.coordinator
+    deputy = cluster[leader].replication.deputies[0]
+    client, reader = cluster.client(leader), cluster.client(deputy)
+    client.submit_large("t", LARGE[: 3 * CHUNK_BYTES])
+    cluster.until(lambda: confirmed(client, "t"))
+    cluster.run(0.5)
+    node, machine = cluster.nodes[deputy], cluster[deputy]
+    entries = (entry for journal in machine.replica.journals.values() for entry in journal.live.values())
+    message = next(entry for entry in entries if isinstance(entry, Message))
+    assert message.chunks is not None
+    fetch = Fetch(1, message.chunks, 0)
+    cluster.turn(node, machine.on_session, reader.session, fetch)
+    journal, sequence = machine.bodies.places(message.chunks.body)[0]
+    cluster.turn(node, machine.replication.on_release)
+    cluster.turn(node, machine.on_read, journal.name, sequence, None)
+    cluster.calm()
+    assert not [reply for reply in cluster.messages(Fetched, deputy, reader.name) if reply.error]
+    cluster.turn(node, machine.on_session, reader.session, fetch)
+    cluster.calm()
+    assert cluster.messages(Fetched, deputy, reader.name)[-1].data == LARGE[:CHUNK_BYTES], "the coordinator has it"
+
+
 def test_chunks_are_settled_a_few_at_a_time() -> None:
     cluster = mesh("a")
     client, worker = cluster.client("a"), cluster.worker("a")
