@@ -275,8 +275,10 @@ class Gate:
             self._forget(next(iter(self._let_in)))
 
     def ask_again(self) -> None:
-        """The coordinator is another one, or has forgotten what it was asked: everybody in line asks anew."""
-        self._spent.clear()
+        """The coordinator is another one, or has forgotten what it was asked: everybody in line asks anew.
+
+        What is spent is still to be told: it may have granted that a moment ago, as the first thing in its reign.
+        """
         for ticket in list(self._asked.values()):
             self._ask(Reserve(ticket.number, ticket.wants))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mesh.core.states import Role
 from mesh.wire.entries import Message, Status
 from mesh.wire.messages import Go, Held, Query, Replicate, Reserve, Reserved, Submit
-from tests.unit.core.cluster import Cluster
+from tests.unit.core.cluster import Cluster, Node
 from tests.unit.core.programs import Client
 
 WAIT_MS = 5_000
@@ -275,6 +276,34 @@ def test_a_new_coordinator_enforces_the_same_limit_and_knows_who_waits() -> None
     cluster.worker("c", slots=2)
     cluster.run(0.5)
     assert [go.number for go in client.got(Go)] == [2, 3]
+
+
+def test_room_that_was_asked_for_before_the_reign_began_is_given_back_once_it_is_used() -> None:
+    cluster = limited("abc")
+    cluster.crash(cluster.coordinator)
+    found: list[str] = []
+
+    def on_turn(node: Node) -> None:
+        """Its reign can't begin before the other has reported."""
+        if node.machine.election.role == Role.RECONCILING and not found:
+            found.append(node.name)
+            cluster.hold("c" if node.name == "b" else "b", node.name)
+
+    cluster.on_turn = on_turn
+    cluster.until(lambda: found, 5.0)
+    (home,) = found
+    client = cluster.client(home)
+    client.number += 1
+    client.send(Submit(client.number, [Message("t1", "q", "work", b"")], WAIT_MS))
+    cluster.run(0.1)
+    assert cluster[home].election.role == Role.RECONCILING
+    cluster.release("c" if home == "b" else "b", home)
+    cluster.run(1)
+    assert waiting(cluster) == 1
+    numbers = [submit(client, id) for id in ("t2", "t3")]
+    cluster.run(1)
+    assert [client.confirm(number) is not None for number in numbers] == [True, True]
+    assert waiting(cluster) == 3
 
 
 def test_a_lost_answer_is_made_good_as_the_node_asks_again() -> None:
