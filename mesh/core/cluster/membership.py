@@ -91,9 +91,12 @@ class Membership:
         return member
 
     def introduce(self, member: Member) -> None:
-        """Know a member before its entry has come, or where it is by now."""
+        """Know a member before its entry has come, or where it is by now.
+
+        Of one that is heard its own entry alone says where it is: a process with its key elsewhere would have us talk to that one (R3).
+        """
         known = self.members.get(member.id)
-        if member.id == self.me.id or (known is not None and known.revision >= member.revision):
+        if member.id == self.me.id or (known is not None and (known.revision >= member.revision or self.is_heard(member.id))):
             return
         self.members[member.id] = member
         self._watch(member)

@@ -6,6 +6,7 @@ import pytest
 
 from mesh.core.cluster.twins import CLONED, LATER
 from mesh.core.machine import Machine
+from mesh.wire.entries import Member
 from mesh.wire.frames import Envelope
 from mesh.wire.messages import Heartbeat, Knock, Refused
 from tests.unit.core.cluster import Cluster
@@ -61,6 +62,25 @@ def test_r3_what_the_newer_says_is_not_heard_while_the_older_speaks(cluster: Clu
     assert cluster.coordinator == "a"
     assert cluster["a"].election.term < 99
     assert cluster.agreed()
+
+
+def elsewhere(cluster: Cluster, name: str) -> Member:
+    """The roster's entry for a node as its twin at another address says it: it has counted itself up on its own."""
+    known = cluster["a"].membership.members[name]
+    return Member(known.id, known.name, known.key, ["elsewhere:1"], revision=known.revision + 1)
+
+
+def test_r3_nobody_is_sent_to_the_twin_of_a_node_that_is_heard(cluster: Cluster) -> None:
+    cluster["a"].introduce([elsewhere(cluster, "c")])
+    assert cluster["a"].membership.members["c"].addresses == ["c:1"]
+
+
+def test_a_node_that_is_not_heard_is_looked_for_where_others_say_that_it_is(cluster: Cluster) -> None:
+    moved = elsewhere(cluster, "c")
+    cluster.crash("c")
+    cluster.run(2)
+    cluster["a"].introduce([moved])
+    assert cluster["a"].membership.members["c"].addresses == ["elsewhere:1"]
 
 
 def test_r3_the_others_alarm_when_both_go_on_speaking(cluster: Cluster) -> None:
