@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from generated import DOCS, attribute_docs, row, run, table
 
-from mesh.wire import attachment, entries, frames, messages
+from mesh.wire import attachment, entries, frames, messages, topology
 
 PAGE = DOCS / "protocol.md"
 MEANINGS = DOCS / "protocol_fields.toml"
@@ -29,7 +29,7 @@ UNIONS = {
     "lobby": messages.LobbyMessage,
     "entry": entries.Entry,
 }
-PLAIN_TYPES = {int: "int", str: "str", bytes: "bin", bool: "bool"}
+PLAIN_TYPES = {int: "int", float: "float", str: "str", bytes: "bin", bool: "bool"}
 
 
 def page() -> str:
@@ -53,7 +53,7 @@ def page() -> str:
 def structs() -> dict[str, Any]:
     """Every struct of the wire by name: messages, entries, what lies in them, and the envelope."""
     found: dict[str, Any] = {"Envelope": frames.Envelope}
-    for module in (entries, messages):
+    for module in (topology, entries, messages):
         for name, kind in vars(module).items():
             if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
                 found[name] = kind
@@ -98,7 +98,7 @@ def _described(kind: Any) -> list[tuple[str, str]]:
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.default_factory is not msgspec.NODEFAULT:
-        return "`[]`"
+        return "`{}`" if field.default_factory is dict else "`[]`"
     if field.default is msgspec.NODEFAULT:
         return ""
     if field.default is None:
@@ -113,7 +113,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _docs() -> dict[str, dict[str, str]]:
-    return {**attribute_docs(entries), **attribute_docs(attachment), **attribute_docs(messages), **attribute_docs(frames)}
+    modules = (topology, entries, attachment, messages, frames)
+    return {name: docs for module in modules for name, docs in attribute_docs(module).items()}
 
 
 def shown_type(hint: Any) -> str:
@@ -123,6 +124,10 @@ def shown_type(hint: Any) -> str:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is list or (typing.get_origin(hint) is tuple and arguments[-1] is Ellipsis):
         return f"array of {shown_type(arguments[0])}"
+    if typing.get_origin(hint) is dict:
+        return f"map of {shown_type(arguments[0])} to {shown_type(arguments[1])}"
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(f'"{value}"' for value in arguments)
     if typing.get_origin(hint) is tuple:
         return f"[{', '.join(map(shown_type, arguments))}]"
     if typing.get_origin(hint) in (types.UnionType, typing.Union):

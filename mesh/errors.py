@@ -7,7 +7,7 @@ The first line of the docstring is the message when none is given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal
 
@@ -60,6 +60,26 @@ class BodyTooLarge(UsageError, ValueError):
 
 class InvalidSetting(UsageError, ValueError):
     """A setting has an unknown name or a value out of range."""
+
+
+class InvalidTopology(UsageError, ValueError):
+    """An exchange, queue or binding has a name, type or argument that is not possible."""
+
+
+class DeclaredOtherwise(UsageError):
+    """The exchange or queue exists with other arguments.
+
+    The text shows both; ``mine`` and ``theirs`` are the arguments that differ, by name.
+    """
+
+    def __init__(self, message: str = "", mine: Mapping[str, Any] | None = None, theirs: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.mine = dict(mine or {})
+        self.theirs = dict(theirs or {})
+
+
+class InUse(UsageError):
+    """The exchange or queue is used: it is exclusive to another program, has consumers, holds messages, or is bound."""
 
 
 class AppNotFound(UsageError):
@@ -124,6 +144,12 @@ class NotAccepted(PublishError):
     """The mesh refused the message; it will not run."""
 
     outcome = "not accepted"
+
+
+class Unroutable(NotAccepted):
+    """No queue takes the message: no binding of its exchange matches, or there is no such exchange or queue."""
+
+    fault = Fault.CALLER
 
 
 class PublishUnknown(PublishError, TimeoutError):

@@ -12,8 +12,11 @@ from typing import Any
 from mesh import errors
 from mesh.errors import (
     BodyTooLarge,
+    DeclaredOtherwise,
     DiskLow,
+    InUse,
     InvalidSetting,
+    InvalidTopology,
     MeshBusy,
     MeshError,
     NoCoordinator,
@@ -21,6 +24,7 @@ from mesh.errors import (
     NotFound,
     QueueFull,
     TaskError,
+    Unroutable,
 )
 from mesh.wire.bodies import decode
 from mesh.wire.entries import Failure, Result, Status
@@ -34,9 +38,22 @@ OWN_ERRORS: Mapping[str, type[Exception]] = {
 }
 
 
-REFUSALS: Mapping[str, type[MeshError]] = {"too-large": BodyTooLarge, "disk-low": DiskLow, "queue-full": QueueFull, "busy": MeshBusy}
+REFUSALS: Mapping[str, type[MeshError]] = {
+    "too-large": BodyTooLarge,
+    "disk-low": DiskLow,
+    "queue-full": QueueFull,
+    "busy": MeshBusy,
+    "unroutable": Unroutable,
+}
 """The code that a Confirm's error begins with; any other is a NotAccepted."""
-ANSWERS: Mapping[str, type[MeshError]] = {"invalid": InvalidSetting, "not-found": NotFound, "no-coordinator": NoCoordinator}
+ANSWERS: Mapping[str, type[MeshError]] = {
+    "invalid": InvalidSetting,
+    "not-found": NotFound,
+    "no-coordinator": NoCoordinator,
+    "invalid-topology": InvalidTopology,
+    "declared-otherwise": DeclaredOtherwise,
+    "in-use": InUse,
+}
 """The code that an Answer's error begins with; any other is a MeshError."""
 WITHOUT_COORDINATOR = "; while it elects one this takes a second or two; for longer see `mesh status`: start the nodes that are lost"
 

@@ -56,6 +56,8 @@ class Confirm(msgspec.Struct, array_like=True, tag=44):
     error: str = ""
     warnings: list[str] = []
     """Queues among the messages' that no live worker consumes."""
+    unroutable: int = 0
+    """So many of the messages were in no queue's way and are not kept; they were not mandatory."""
 
 
 class Held(msgspec.Struct, array_like=True, tag=50):

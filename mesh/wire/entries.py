@@ -10,6 +10,8 @@ from enum import IntEnum
 
 import msgspec
 
+from mesh.wire.topology import Binding, Exchange, Properties, QueueDeclaration
+
 QUARANTINE = "quarantine"
 """The list of messages that a forgotten node brought back."""
 
@@ -82,7 +84,7 @@ class Chunks(msgspec.Struct, array_like=True, gc=False):
 
 
 class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
-    """A task to run. ``body`` is opaque to nodes: only the worker decodes it."""
+    """A task to run, or with no ``task`` a plain message. ``body`` is opaque to nodes: only who consumes it decodes it."""
 
     id: str
     queue: str
@@ -98,6 +100,8 @@ class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
     """The deliveries that were lost, oldest first."""
     chunks: Chunks | None = None
     """Where the body is when ``body`` does not hold it."""
+    properties: Properties | None = None
+    """None for a task that was sent to a queue by its name, without more."""
 
     @property
     def size(self) -> int:
@@ -189,6 +193,6 @@ class Absence(msgspec.Struct, array_like=True, tag=9):
     """It was away for longer than ``forget_after_s``: the context no longer waits for it, and what it brings back is not run by itself."""
 
 
-Entry = Message | Result | Member | Setting | DeadLetter | Chunk | Absence
+Entry = Message | Result | Member | Setting | DeadLetter | Chunk | Absence | Exchange | QueueDeclaration | Binding
 Dot = tuple[bytes, int]
 """(journal, sequence): the identity of an entry."""

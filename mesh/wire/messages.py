@@ -28,6 +28,7 @@ from mesh.wire.attachment import Submit as Submit
 from mesh.wire.attachment import Upload as Upload
 from mesh.wire.attachment import UploadChunk as UploadChunk
 from mesh.wire.entries import Chunks, Entry, Failure, Member, Result
+from mesh.wire.topology import Properties
 
 
 class HeadState(msgspec.Struct, array_like=True, gc=False):
@@ -243,6 +244,8 @@ class Delivery(msgspec.Struct, array_like=True, gc=False):
     queue: str
     chunks: Chunks | None = None
     """Where the body is when ``body`` does not hold it."""
+    properties: Properties | None = None
+    """What its publisher said beyond its queue."""
 
 
 class Deliver(msgspec.Struct, array_like=True, tag=17):
@@ -259,6 +262,12 @@ class OutcomeKind(IntEnum):
     """Not started; the worker gives it back."""
     LOST = 2
     """The slot died while it ran."""
+    ACKED = 3
+    """A plain message was dealt with: it has no result."""
+    REJECTED = 4
+    """Its consumer does not want it: a dead letter."""
+    REQUEUED = 5
+    """Its consumer could not deal with it; somebody shall, and that it was tried counts as an attempt."""
 
 
 class Outcome(msgspec.Struct, array_like=True, gc=False):

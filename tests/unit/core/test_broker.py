@@ -473,4 +473,5 @@ def test_results_expire() -> None:
 
 
 def test_outcome_kinds_are_numbered_as_on_the_wire() -> None:
-    assert [(kind.name, kind.value) for kind in OutcomeKind] == [("DONE", 0), ("RETURNED", 1), ("LOST", 2)]
+    names = ["DONE", "RETURNED", "LOST", "ACKED", "REJECTED", "REQUEUED"]
+    assert [(kind.name, kind.value) for kind in OutcomeKind] == list(zip(names, range(6), strict=True))

@@ -19,6 +19,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-(1 << 63), (1 << 63) - 1),
     str: st.text(st.characters(codec="utf-8"), max_size=6),
     bytes: st.binary(max_size=16),
+    float: st.floats(allow_nan=False),
     type(None): st.none(),
     DotSet: st.builds(DotSet, st.binary(max_size=16), st.sampled_from([[], [1, 1], [2, 5], [1, 3, 7, 7], [1, 1 << 39]])),
 }
@@ -26,7 +27,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 
 @functools.cache
 def values(kind: Any) -> st.SearchStrategy[Any]:
-    """Values of a type: a plain one, a struct, or lists, tuples and unions of such."""
+    """Values of a type: a plain one, a struct, or lists, tuples, maps and unions of such."""
     if kind in PLAIN:
         return PLAIN[kind]
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
@@ -38,6 +39,10 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(values(parts[0]), max_size=ITEMS_MAX).map(tuple)
     if origin is tuple:
         return st.tuples(*map(values, parts))
+    if origin is dict:
+        return st.dictionaries(values(parts[0]), values(parts[1]), max_size=ITEMS_MAX)
+    if origin is typing.Literal:
+        return st.sampled_from(parts)
     assert issubclass(kind, msgspec.Struct), f"no values of {kind}"
     hints = typing.get_type_hints(kind)
-    return st.builds(kind, *(values(hints[name]) for name in kind.__struct_fields__))
+    return st.builds(kind, **{name: values(hints[name]) for name in kind.__struct_fields__})
