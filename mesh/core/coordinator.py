@@ -98,7 +98,7 @@ class Coordinator:
     def ask(self, peer_id: str) -> None:
         """Ask a member to report; its workers get nothing until their full offers have come."""
         self._asked_at[peer_id] = self.now
-        self._broker.hold_back(peer_id)
+        self._broker.workforce.hold_back(peer_id)
         self._replication.reign_to(peer_id, Reign(self._election.term, *self._election.standing()))
 
     def forget(self, peer_id: str) -> None:
@@ -215,8 +215,8 @@ class Coordinator:
         self._broker.admission.forget(sender)  # it asks again
         self._upkeep.on_report(sender, report)
         self._broker.takeover.on_reported_leases(report.leases)
-        self._broker.hold_back(sender)
-        self._broker.on_attached_workers(sender, set(report.workers), self.now)
+        self._broker.workforce.hold_back(sender)
+        self._broker.workforce.on_attached(sender, set(report.workers), self.now)
         self._broker.early_offers.attached(sender, report.workers)
         if self._election.role == Role.RECONCILING:
             self._awaited_workers.update(report.workers)
@@ -231,7 +231,7 @@ class Coordinator:
 
     def _judge_early_offers(self) -> None:
         for node, offer in self._broker.early_offers.take(self._replication.reconciled_with):
-            self._broker.on_offer(node, offer, self.now)
+            self._broker.workforce.on_offer(node, offer)
 
     def _on_offer(self, sender: str, offer: Offer) -> None:
         can_be_judged = sender == self._membership.me.id or self._replication.reconciled_with(sender)
@@ -242,7 +242,7 @@ class Coordinator:
         else:
             self._broker.early_offers.keep(sender, offer)
             offer = msgspec.structs.replace(offer, active=None)
-        self._broker.on_offer(sender, offer, self.now)
+        self._broker.workforce.on_offer(sender, offer)
 
     def on_broker_message(self, sender: str, message: PeerMessage) -> None:
         """From a node's edge to the coordinator."""
@@ -256,14 +256,14 @@ class Coordinator:
                 self.on_replicated_in()
         elif isinstance(message, WorkerGone):
             broker.early_offers.worker_gone(sender, message.worker)
-            broker.on_worker_gone(sender, message.worker)
+            broker.workforce.on_worker_gone(sender, message.worker)
         elif not broker.active:
             if len(self._deferred) < DEFERRED_MAX:
                 self._deferred.append((sender, message))
         elif isinstance(message, Outcomes):
             broker.on_outcomes(sender, message)
         elif isinstance(message, Watch):
-            broker.on_watch(sender, message)
+            broker.pushes.on_watch(sender, message)
         elif isinstance(message, Reserve):
             broker.admission.on_reserve(sender, message)
         else:

@@ -13,11 +13,13 @@ from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.early_offers import EarlyOffers
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
+from mesh.core.broker.pushes import Pushes
 from mesh.core.broker.queues import Queue, Record, rank
-from mesh.core.broker.results import Removed, Results
+from mesh.core.broker.results import Results
 from mesh.core.broker.takeover import Takeover
 from mesh.core.broker.watchers import Watchers
-from mesh.core.broker.workers import WorkerState, lost_for_good
+from mesh.core.broker.workers import WorkerState
+from mesh.core.broker.workforce import Workforce
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.paged import Header
 from mesh.core.cluster.policies import Policies
@@ -26,8 +28,7 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.effects import Identity
 from mesh.core.states import RecordEvent, RecordState
 from mesh.wire.entries import Attempt, DeadLetter, Entry, Failure, Message, Result, Status
-from mesh.wire.messages import Offer, Outcome, OutcomeKind, Outcomes, OutcomesKept, PeerMessage, Watch
-from mesh.wire.messages import Results as ResultsMessage
+from mesh.wire.messages import Outcome, OutcomeKind, Outcomes, OutcomesKept, PeerMessage
 
 Post = Callable[[str, PeerMessage, bool], None]
 """(node, message, after commit): hand a message to a node's edge, this one's included."""
@@ -68,18 +69,18 @@ class Broker:
         self.workers: dict[str, WorkerState] = {}
         self.early_offers = EarlyOffers()
         self.results = Results(self._settings, self._replica.settle)
-        self._removed = Removed(replica)
         self.dead_letters = DeadLetters()
         self.watchers = Watchers()
+        self.pushes = Pushes(self, replica, post)
         self.admission = Admission(policies, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
         self.overflow = Overflow(policies, self._drop, tell)
         self.paging = Paging(self, replica)
+        self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease)
         self.redelivered = 0
         self.finished = 0
         self.next_order = 0
         """Place in the line of the next message that comes."""
-        self._pushes: dict[str, list[Result]] = {}
         self._delayed = Delayed(membership, settings)
         self._original_order: int | None = None
         self.now = 0.0
@@ -95,9 +96,7 @@ class Broker:
         self.active, self.now = True, now
         self.bodies.begin()
         self.takeover.index()
-        for worker in self.workers.values():
-            if worker.synced:
-                self._judge_leases(worker, worker.reported)
+        self.workforce.judge_synced()
         self.takeover.restore_leases()
         self.dirty = True
 
@@ -133,7 +132,7 @@ class Broker:
             if place is not None:  # done anywhere is done everywhere (R16)
                 self._replica.settle(*place)
             if entry.id in self.watchers:
-                self._push_result(self._me.id, entry)
+                self.pushes.push(self._me.id, entry)
             held = self.dead_letters.held(entry.id)
             if held is not None:  # in quarantine, and run elsewhere after all
                 self._replica.settle(*held)
@@ -204,11 +203,7 @@ class Broker:
     def _drop_duplicate(self, journal: Journal, sequence: int, id: str) -> None:
         """A retry of a publish that the mesh has already (R8): the first one stands, and its result goes to both publishers."""
         self._replica.settle(journal, sequence)
-        result = self.results.get(id)
-        if result is not None:
-            self._post(journal.owner, ResultsMessage([result]), True)
-        else:
-            self.watchers.add(id, journal.owner)
+        self.pushes.on_duplicate(id, journal.owner)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if not self.active:
@@ -322,51 +317,10 @@ class Broker:
         name = worker.name if worker is not None else ""
         result = Result(outcome.id, int(outcome.status), outcome.body, outcome.failure, node, name, self.wall_ms, outcome.chunks)
         self.finished += 1
-        self._push_result(owner, result)  # before it is written, as that would push it to the watchers once more
+        self.pushes.push(owner, result)  # before it is written, as that would push it to the watchers once more
         self._replica.write(result)
 
-    def _push_result(self, owner: str, result: Result) -> None:
-        waiting = self.watchers.pop(result.id)
-        self._pushes.setdefault(owner, []).append(result)
-        if waiting is not None:
-            for node in sorted(waiting):
-                if node != owner:
-                    self._pushes.setdefault(node, []).append(result)
-
     # -- messages from the nodes' edges --------------------
-
-    def on_offer(self, node: str, offer: Offer, now: float) -> None:
-        """A worker says what it takes; a full offer also says what it holds, which settles what was lost on the way."""
-        worker = self.workers.get(offer.worker)
-        if worker is None:
-            worker = self.workers[offer.worker] = WorkerState(offer.worker, node)
-        elif offer.generation < worker.generation:
-            return  # by way of the node that it was attached to before, and overtaken
-        worker.update(node, offer)
-        if offer.active is not None:
-            worker.reported = set(offer.active)
-            if self.active and (not worker.synced or offer.generation > worker.generation):
-                self._judge_leases(worker, worker.reported)
-            for id in offer.active:
-                if not self.is_live(id) and id not in self.results:
-                    self._replication.soft_leases[id] = (worker.id, node)  # its message may still be on its way
-            worker.synced = True
-            worker.generation = offer.generation
-        self.dirty = True
-
-    def _judge_leases(self, worker: WorkerState, active: set[str]) -> None:
-        for id, record in reversed(list(worker.leases.items())):
-            if id not in active:
-                self._give_back(record)
-        for id in sorted(active):
-            held = self.record(id)
-            if held is not None and held.held is not None:  # its delivery has not left, so who has it already keeps it
-                self._give_back(held)
-            if held is not None and held.state is not RecordState.LEASED:
-                self._lease(held, worker)
-            elif held is not None and held.worker != worker.id and held.worker not in self.workers:
-                held.worker = worker.id
-                worker.leases[id] = held
 
     def on_outcomes(self, node: str, message: Outcomes) -> None:
         """How deliveries ended. An outcome counts whoever holds the lease by now: the first terminal one stands (R28)."""
@@ -405,57 +359,10 @@ class Broker:
             else:
                 self._lose(record, "the slot that ran it died")
 
-    def on_worker_gone(self, node: str, worker_id: str) -> None:
-        """A node lost a worker, or it left; void unless it has attached elsewhere since."""
-        worker = self.workers.get(worker_id)
-        if worker is not None and worker.node == node:
-            self._drop_worker(worker, "its worker was gone")
-
-    def _drop_worker(self, worker: WorkerState, how: str) -> None:
-        for record in reversed(list(worker.leases.values())):  # the youngest first: each then goes to the front of its lane
-            self._lose(record, how)
-        for id in worker.reported:
-            self._replication.soft_leases.pop(id, None)
-        self.workers.pop(worker.id, None)
-        self.dirty = True
-
-    def on_watch(self, node: str, message: Watch) -> None:
-        """A node's clients want these results, now or when they come."""
-        results: list[Result] = []
-        states: list[tuple[str, int]] = []
-        for id in message.ids:
-            result = self.results.get(id)
-            record = self.records.get(id)
-            if result is not None:
-                results.append(result)
-            elif record is None and id in self._removed and not self.is_live(id):
-                results.append(self._removed.result(id))
-            else:
-                self.watchers.add(id, node)  # also of an unknown task: a merge may still bring it
-                if record is not None and record.state is RecordState.LEASED:
-                    states.append((id, Status.STARTED))
-                else:
-                    known = self.is_live(id) or self.dead_letters.get(id) is not None
-                    states.append((id, Status.PENDING if known else Status.UNKNOWN))
-        self._post(node, ResultsMessage(results, states), True)
-
-    def hold_back(self, node: str) -> None:
-        """The node is asked to report anew: give its workers nothing until their full offers come."""
-        for worker in self.workers.values():
-            if worker.node == node:
-                worker.synced = False
-
     def node_lost(self, node: str, now: float) -> None:
         """A node is no longer reachable: its workers may come back through another, so their leases stay valid for a while."""
         self.admission.forget(node)
-        self.on_attached_workers(node, set(), now)
-
-    def on_attached_workers(self, node: str, attached: set[str], now: float) -> None:
-        """Workers that were on this node and are not: the leases stay valid for a while, as they may attach to another."""
-        for worker in self.workers.values():
-            if worker.node == node and worker.orphaned_at is None and worker.id not in attached:
-                worker.synced = False
-                worker.orphaned_at = now
+        self.workforce.on_attached(node, set(), now)
 
     # -- time --------------------
 
@@ -468,10 +375,7 @@ class Broker:
         """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them; read what is needed next."""
         self.paging.refill()
         self.bodies.flush()
-        if self._pushes:
-            pushes, self._pushes = self._pushes, {}
-            for node, results in pushes.items():
-                self._post(node, ResultsMessage(results), True)
+        self.pushes.flush()
 
     def _tick_bodies(self) -> None:
         """What waited for its body."""
@@ -492,6 +396,5 @@ class Broker:
             record.move(RecordEvent.DUE)
             queue.push(record)
             self.dirty = True
-        for worker in lost_for_good(self.workers.values(), self._membership, self._settings, now):
-            self._drop_worker(worker, "its worker did not come back after its node was lost")
+        self.workforce.tick(now)
         self.results.expire(self.wall_ms)

@@ -74,7 +74,7 @@ def test_a_new_limit_counts_at_once() -> None:
 
 def test_only_so_many_ids_are_remembered() -> None:
     cluster = Cluster("a", result_expires_s=0)
-    removed = cluster["a"].broker._removed
+    removed = cluster["a"].broker.pushes.removed
     limit, kept.REMOVED_MAX = kept.REMOVED_MAX, 2
     try:
         finished(cluster, cluster.client("a"), "1", "2", "3")
