@@ -24,6 +24,7 @@ from mesh.core.cluster.twins import Twins
 from mesh.core.coordinator import Coordinator
 from mesh.core.edge.sessions import Edge
 from mesh.core.effects import Batch, Identity, Restored, Sends
+from mesh.core.following import Following
 from mesh.core.pulse import Pulse
 from mesh.core.relay import Relay
 from mesh.core.states import Role
@@ -68,9 +69,6 @@ from mesh.wire.messages import (
     WorkerGone,
 )
 
-REPORT_INTERVAL_S = 0.5
-"""Pause between reports to a coordinator that has not answered."""
-
 
 class Machine:
     """One node. Every ``on_`` method takes an event; call :meth:`at` first in each turn, :meth:`flush` last."""
@@ -93,7 +91,7 @@ class Machine:
             settings,
             on_elected=lambda: self.reign.begin(),
             on_yield=lambda: self.reign.end(),
-            on_follow=self._follow,
+            on_follow=lambda: self.following.begin(),
             on_renewed=lambda: self.reign.renew(),
             is_complete=self.replication.is_complete,
             is_forgotten=self.absences.forgotten,
@@ -104,6 +102,7 @@ class Machine:
         self.policies = Policies(self.replica, settings)
         self.relay = Relay(self)
         self.pulse = Pulse(self)
+        self.following = Following(self)
         self.large_bodies = LargeBodies(
             me.id, self.bodies, self.replica, self.membership, self.replication, self.turn, is_over=lambda id: id in self.broker.results
         )
@@ -134,7 +133,6 @@ class Machine:
         self._started = False
         self._last_at = 0.0
         self._beat_at = 0.0
-        self._reported_at = 0.0
         self._reachable_before: set[str] = set()
         self._handlers = self._make_handlers()
 
@@ -180,15 +178,15 @@ class Machine:
             PreVoted: self.election.on_pre_voted,
             Vote: self.election.on_vote,
             Voted: self.election.on_voted,
-            Reign: self._on_reign,
+            Reign: self.following.on_reign,
             Report: self.reign.on_report,
-            Welcome: self._on_welcome,
+            Welcome: self.following.on_welcome,
             Replicate: self._on_replicate,
             Replicated: self.replication.on_replicated,
             LeasesHeard: self.replication.on_leases_heard,
-            Release: self._on_release,
+            Release: self.following.on_release,
             Abdicate: lambda sender, message: self.election.take_over(message.term),
-            Consumers: self._on_consumers,
+            Consumers: self.following.on_consumers,
             Fetch: self.edge.fetches.on_peer,
             **to_broker,
             **to_edge,
@@ -231,8 +229,8 @@ class Machine:
             self.large_bodies.tick(self.now)
             if self.election.disk_low:
                 self._hand_over()
-        elif self._lost_its_stream():
-            self._follow()
+        else:
+            self.following.tick()
 
     @property
     def alone(self) -> bool:
@@ -243,7 +241,7 @@ class Machine:
     def calm(self) -> bool:
         """Whether nothing here depends on the next few dozen milliseconds."""
         settled = self.election.role in (Role.FOLLOWER, Role.REIGNING) and self.election.hears_coordinator()
-        return settled and not self.replication.waits and not self.broker.has_delayed
+        return settled and not self.replication.copies.waits and not self.broker.has_delayed
 
     def flush(self) -> None:
         """The end of a turn: dispatch what may be dispatched, stream what was decided, let go what has its copies."""
@@ -423,36 +421,9 @@ class Machine:
         if self.election.is_coordinator:
             self.reign.ask(peer_id)
         elif self.election.coordinator == peer_id:
-            self._follow()
+            self.following.begin()
 
-    # -- following --------------------
-
-    def _on_reign(self, sender: str, message: Reign) -> None:
-        self.membership.peers[sender].hears_me = True  # it asks only those that it hears
-        if self.election.coordinator == sender and self.election.term == message.term and not self.election.is_coordinator:
-            # asked before it had the report that is on its way; of two in a row, the second's offers would miss what the first's brought
-            if not self.replication.awaits_welcome or self.now - self._reported_at >= REPORT_INTERVAL_S:
-                self._follow()
-        else:
-            self.election.on_claim(sender, message.term, message.followers, message.elected_in)
-
-    def _lost_its_stream(self) -> bool:
-        """Whether the coordinator is there and no stream to it in this term: a report was lost, or others told of the term first."""
-        stream = self.replication.streams.get(self.election.coordinator)
-        if (stream is not None and stream.term == self.election.term) or not self.election.hears_coordinator():
-            return False
-        return self.now - self._reported_at >= REPORT_INTERVAL_S
-
-    def _follow(self) -> None:
-        """Report to the coordinator; its Welcome opens the stream, and the edge's programs repeat themselves."""
-        self._reported_at = self.now
-        self.replication.follow(self.election.coordinator, self.election.term, list(self.edge.workers), self.recovery.journals())
-        self.edge.coordinator_changed()
-
-    def _on_welcome(self, sender: str, welcome: Welcome) -> None:
-        if sender == self.election.coordinator and welcome.term == self.election.term:
-            self.replication.on_welcome(sender, welcome)
-            self.edge.watch_again()
+    # -- streams --------------------
 
     def _on_replicate(self, sender: str, message: Replicate) -> None:
         if message.term != self.election.term or (sender != self.election.coordinator and not self.election.is_coordinator):
@@ -468,11 +439,3 @@ class Machine:
         if not self.left and (mine is None or not mine.present):
             self.membership.announce_me(self.wall_ms)
         self.reign.on_replicated_in()
-
-    def _on_release(self, sender: str, message: Release) -> None:
-        if sender == self.election.coordinator and message.term == self.election.term:
-            self.replication.on_release()
-
-    def _on_consumers(self, sender: str, message: Consumers) -> None:
-        if sender == self.election.coordinator:
-            self.edge.consumed = frozenset(message.queues)

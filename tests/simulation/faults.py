@@ -121,7 +121,7 @@ def _whole_again(world: World) -> bool:
     streams = leader.replication.streams
     reported = all(host.id == leader.me.id or (host.id in streams and leader.replication.reconciled_with(host.id)) for host in damaged)
     everybody = all(id in streams for id in world.by_id if id != leader.me.id)
-    return reported and everybody and leader.replication.under_replicated() == 0 and not len(leader.replication.waits)
+    return reported and everybody and leader.replication.under_replicated() == 0 and not len(leader.replication.copies.waits)
 
 
 def _slow_disk(world: World, fault: Fault, host: Host) -> None:

@@ -331,7 +331,7 @@ def i12_everything_is_bounded(world: World) -> None:
     for name, machine in world.machines().items():
         replication, broker = machine.replication, machine.broker
         figures = {
-            "waits for copies": (len(replication.waits) + len(replication.settlements), 0),
+            "waits for copies": (len(replication.copies.waits) + len(replication.copies.settlements), 0),
             "results that clients wait for": (0 if machine.edge.waiting.telling else len(set(machine.edge.waiting.ids()) - excuses), 0),
             "streams": (len(replication.streams), nodes - 1 if machine.election.is_coordinator else 1),
             "inbound streams": (len(replication.inbound), nodes - 1 if machine.election.is_coordinator else 1),

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.takeover import Takeover
+from mesh.core.cluster.copies import Copies
 from mesh.core.cluster.election import Election
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.policies import Policies
@@ -60,10 +61,10 @@ def lazy_fsync(take_batch: Callable[[Turn], Batch | None], turn: Turn) -> Batch 
     return batch
 
 
-@replaces(Replication, "_needed")
-def copies_over_live_nodes(needed: Callable[[Replication], int], replication: Replication) -> int:
+@replaces(Copies, "needed")
+def copies_over_live_nodes(needed: Callable[[Copies], int], copies: Copies) -> int:
     """R6: `copies` is a target over admitted durable members, not over live ones."""
-    return min(needed(replication), 1 + len(replication._membership.reachable()))
+    return min(needed(copies), 1 + len(copies._membership.reachable()))
 
 
 @replaces(Replication, "_send_settled_back")

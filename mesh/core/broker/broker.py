@@ -342,7 +342,7 @@ class Broker:
             if outcome.chunks is not None:
                 self.bodies.release(outcome.chunks)  # of a second outcome nothing refers to
         self.dirty = True
-        self._replication.when_copied(partial(self._tell_kept, self._reigns, node, message))
+        self._replication.copies.when_copied(partial(self._tell_kept, self._reigns, node, message))
 
     def _tell_kept(self, reign: int, node: str, message: Outcomes, copies: int) -> None:
         """The worker may forget these outcomes; one of an earlier reign has told them to the next coordinator, too, and waits for that."""

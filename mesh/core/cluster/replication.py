@@ -9,9 +9,10 @@ from functools import partial
 from typing import NamedTuple
 
 from mesh.config import Settings
+from mesh.core.cluster.copies import Copies
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replica import Journal, Replica
-from mesh.core.cluster.streams import LAG_S, Stream, Waits, by_worker
+from mesh.core.cluster.streams import LAG_S, Stream, by_worker
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
@@ -55,9 +56,7 @@ class Replication:
         self.streams: dict[str, Stream] = {}
         """As a member: one stream, to the coordinator. As the coordinator: one to each member that has reported."""
         self.inbound: dict[str, Inbound] = {}
-        self.waits = Waits()
-        self.settlements = Waits()
-        """What holders of an entry shall hear when the transaction that settled it has a second copy, however long that takes (R7)."""
+        self.copies = Copies(membership, turn, settings, self.streams)
         self.leading = False
         self.deputies: list[str] = []
         self._full: set[str] = set()
@@ -75,7 +74,6 @@ class Replication:
         """As a member: the coordinator's context as its last Welcome told it, of the journals that this node asked for."""
         self._source = ""
         """The peer whose batch is being applied: what it settles is not told back to it."""
-        self._short_since: float | None = None
         self._holds_foreign: set[str] = set()
         """Members that reported bulk journals of others: released once deputies cover those (R18b)."""
         self._acks: dict[str, Replicated] = {}
@@ -381,15 +379,11 @@ class Replication:
         waived = not stream.complete or (stream.lags(self._membership.now) and self._membership.has_lease_of(peer))
         return stream.heard_mark >= mark or waived or self._membership.gone_for_sure(peer)
 
-    def when_copied(self, action: Callable[[int], None]) -> None:
-        """Run ``action(copies)`` when all that was decided so far has its copies."""
-        self.waits.add(self._turn.mark, action)
-
     def flush(self, now: float) -> None:
         """Send acknowledgements and the next batches; let go what has its copies."""
         for peer, ack in self._acks.items():
             if self.leading and (self._settings.copies > 2 or self._is_heavy(peer)):
-                self.when_copied(partial(self._acknowledge, peer, ack))
+                self.copies.when_copied(partial(self._acknowledge, peer, ack))
             else:
                 self._turn.to_peer_after_commit(peer, ack)
         self._acks.clear()
@@ -412,7 +406,7 @@ class Replication:
                 self._turn.to_peer(stream.peer, batch)
         if sent:
             self._turn.mark += 1
-        self.release_waits(now)
+        self.copies.release(now, leading=self.leading)
 
     def _is_heavy(self, peer: str) -> bool:
         """Large bodies come no faster than the deputies take them: the writer's window moves when all have them."""
@@ -427,47 +421,10 @@ class Replication:
         ack.copies = max(1, copies - (peer in self.deputies))
         self._turn.to_peer(peer, ack)
 
-    def release_waits(self, now: float) -> None:
-        """Let go what has its copies by now."""
-        if self.settlements:
-            marks = [
-                (stream.idle_mark(self._turn.mark), stream.acked_copies) for stream in self.streams.values() if self._counts(stream, now)
-            ]
-            self.settlements.release(self._turn.durable_mark, marks, min(2, self._needed()), short=False)
-        if not self.waits:
-            if sum(self._counts(stream, now) for stream in self.streams.values()) + 1 >= min(2, self._needed()):
-                self._short_since = None
-            elif self._short_since is None:
-                self._short_since = now
-            return
-        needed = self._needed()
-        if not self.leading and self._settings.durability != "safe":
-            needed = min(2, needed)  # the coordinator has waited for further disks; what it has acknowledged with is what there is
-        counting = [stream for stream in self.streams.values() if self._counts(stream, now)]
-        reachable = len(counting) + 1 if self.leading else needed if counting else 1
-        if reachable >= needed:
-            self._short_since = None
-        elif self._short_since is None:
-            self._short_since = now
-        short = (
-            self._settings.durability != "safe"
-            and self._short_since is not None
-            and now - self._short_since >= self._settings.short_copies_after_s
-        )
-        marks = [(stream.idle_mark(self._turn.mark), stream.acked_copies) for stream in counting]
-        self.waits.release(self._turn.durable_mark, marks, needed, short=short)
-
-    def _needed(self) -> int:
-        return min(self._settings.copies, max(1, len(self._membership.admitted())))
-
-    def _counts(self, stream: Stream, now: float) -> bool:
-        """Whether a peer's disk counts as a copy of what this node decides: the coordinator's for a member, a full deputy's for it."""
-        return stream.everything and stream.complete and not stream.lags(now)
-
     def _send_settled_back(self) -> None:
         pending, self._settled_back = self._settled_back, {}
         for peer, dots in pending.items():
-            self.settlements.add(self._turn.mark, partial(self._queue_settled, peer, dots))
+            self.copies.when_settled(partial(self._queue_settled, peer, dots))
 
     def _queue_settled(self, peer: str, dots: dict[bytes, list[int]], copies: int) -> None:
         stream = self.streams.get(peer)
@@ -479,13 +436,13 @@ class Replication:
 
     def settlements_sent(self, mark: int) -> bool:
         """Whether all that was settled up to ``mark`` has its copies, and is on its way to who holds the entries."""
-        return not self._settled_back and self.settlements.covered(mark)
+        return not self._settled_back and self.copies.settlements.covered(mark)
 
     # -- figures --------------------
 
     def under_replicated(self) -> int:
         """Live entries of the bulk journals that, as far as the coordinator knows, only one disk holds."""
-        if self._needed() < 2 or any(self.streams[peer].complete for peer in self.deputies if peer in self.streams):
+        if self.copies.needed() < 2 or any(self.streams[peer].complete for peer in self.deputies if peer in self.streams):
             return 0
         count = 0
         for journal in self._replica.journals.values():

@@ -1,4 +1,4 @@
-"""One-way streams of entries and settlements to a peer, and the waits for copies that they satisfy.
+"""One-way streams of entries and settlements to a peer.
 
 A stream has a cursor per journal; whatever lies beyond the cursor is sent (docs/decisions/002).
 """
@@ -6,7 +6,7 @@ A stream has a cursor per journal; whatever lies beyond the cursor is sent (docs
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 
 from mesh.core.cluster.ranges import to_ranges
@@ -44,8 +44,8 @@ class Stream:
         self.heard_mark = 0
         """The mark up to which the peer knows the leases."""
         self.acked_copies = 1
-        self._acked_number = 0
         """Disks that the peer's acknowledgements stand for."""
+        self._acked_number = 0
         self._complete_number = 0
         self._in_flight: deque[tuple[int, int, int, float]] = deque()
         self._in_flight_bytes = 0
@@ -198,39 +198,3 @@ def by_worker(leases: dict[str, tuple[str, str]]) -> list[tuple[str, str, list[s
     for id, holder in leases.items():
         grouped.setdefault(holder, []).append(id)
     return [(worker, node, ids) for (worker, node), ids in grouped.items()]
-
-
-class Waits:
-    """Actions that wait until all that was decided before them has its copies (R6, R7); first in, first out."""
-
-    def __init__(self) -> None:
-        self._queue: deque[tuple[int, Callable[[int], None]]] = deque()
-
-    def add(self, mark: int, action: Callable[[int], None]) -> None:
-        """Run ``action(copies)`` once everything up to ``mark`` has its copies."""
-        self._queue.append((mark, action))
-
-    def release(self, durable_mark: int, copy_marks: list[tuple[int, int]], needed: int, *, short: bool) -> None:
-        """Run what has its copies: this disk, and ``needed - 1`` others, or what there is when ``short``.
-
-        ``copy_marks``: for each stream the mark that it has reached and the disks that it stands for.
-        """
-        queue = self._queue
-        while queue:
-            mark, action = queue[0]
-            if durable_mark < mark:
-                return
-            copies = 1
-            for copy_mark, disks in copy_marks:
-                copies += disks if copy_mark >= mark else 0
-            if copies < needed and not short:
-                return
-            queue.popleft()
-            action(copies)
-
-    def covered(self, mark: int) -> bool:
-        """Whether nothing waits that was decided up to ``mark``."""
-        return not self._queue or self._queue[0][0] > mark
-
-    def __len__(self) -> int:
-        return len(self._queue)

@@ -232,7 +232,7 @@ class Edge:
                 answered[0] = True
                 self._turn.to_session(id, Confirm(submit.number, copies, "", warnings))
 
-        self._replication.when_copied(confirm)
+        self._replication.copies.when_copied(confirm)
 
     def _on_upload(self, session: Session, upload: Upload) -> None:
         problem = (self._alarms.closed if session.kind == "client" else "") or self._too_large(upload.size)
@@ -268,7 +268,7 @@ class Edge:
             self._to_coordinator(outcomes)
         elif not self._refer(session.id, large):
             # The coordinator shall have the body first: it gives the word that the outcome is kept
-            self._replication.when_copied(lambda copies: self._copied.append(outcomes))
+            self._replication.copies.when_copied(lambda copies: self._copied.append(outcomes))
 
     def pass_on_copied(self) -> bool:
         """Tell the coordinator of outcomes whose large values have their copies by now; False when there are none."""

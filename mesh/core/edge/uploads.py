@@ -108,7 +108,7 @@ class Uploads:
         journal, sequence = self._replica.write(Chunk(chunk.body, chunk.index, chunk.data))
         incoming.journal = journal.name
         incoming.sequences.append(sequence)
-        self._replication.when_copied(self._returned(incoming.chunk_bytes))
+        self._replication.copies.when_copied(self._returned(incoming.chunk_bytes))
 
     def _returned(self, size: int) -> Callable[[int], None]:
         def copied(copies: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.core.cluster.copies import Waits
 from mesh.core.cluster.replica import Journal, Replica
-from mesh.core.cluster.streams import LAG_S, Stream, Waits
+from mesh.core.cluster.streams import LAG_S, Stream
 from mesh.core.turn import Turn
 from mesh.wire.entries import Member, Message, Scope
 from mesh.wire.messages import DotSet, Replicate

@@ -1,0 +1,104 @@
+"""What waits until the transaction that it belongs to is on enough disks (R6, R7)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from mesh.config import Settings
+from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.streams import Stream
+from mesh.core.turn import Turn
+
+
+class Waits:
+    """Actions that wait until all that was decided before them has its copies (R6, R7); first in, first out."""
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[int, Callable[[int], None]]] = deque()
+
+    def add(self, mark: int, action: Callable[[int], None]) -> None:
+        """Run ``action(copies)`` once everything up to ``mark`` has its copies."""
+        self._queue.append((mark, action))
+
+    def release(self, durable_mark: int, copy_marks: list[tuple[int, int]], needed: int, *, short: bool) -> None:
+        """Run what has its copies: this disk, and ``needed - 1`` others, or what there is when ``short``.
+
+        ``copy_marks``: for each stream the mark that it has reached and the disks that it stands for.
+        """
+        queue = self._queue
+        while queue:
+            mark, action = queue[0]
+            if durable_mark < mark:
+                return
+            copies = 1
+            for copy_mark, disks in copy_marks:
+                copies += disks if copy_mark >= mark else 0
+            if copies < needed and not short:
+                return
+            queue.popleft()
+            action(copies)
+
+    def covered(self, mark: int) -> bool:
+        """Whether nothing waits that was decided up to ``mark``."""
+        return not self._queue or self._queue[0][0] > mark
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+
+class Copies:
+    """The disks that hold what was decided here, as far as the streams know, and who waits for them."""
+
+    def __init__(self, membership: Membership, turn: Turn, settings: Settings, streams: Mapping[str, Stream]) -> None:
+        self._membership = membership
+        self._turn = turn
+        self._settings = settings
+        self._streams = streams
+        self.waits = Waits()
+        self.settlements = Waits()
+        """What holders of an entry shall hear when the transaction that settled it has a second copy, however long that takes (R7)."""
+        self._short_since: float | None = None
+
+    def when_copied(self, action: Callable[[int], None]) -> None:
+        """Run ``action(copies)`` when all that was decided so far has its copies."""
+        self.waits.add(self._turn.mark, action)
+
+    def when_settled(self, action: Callable[[int], None]) -> None:
+        """Run ``action(copies)`` when all that was settled so far has a second copy, if there can be one."""
+        self.settlements.add(self._turn.mark, action)
+
+    def needed(self) -> int:
+        """How many disks shall hold an entry: a target over admitted members, not over live ones (R6)."""
+        return min(self._settings.copies, max(1, len(self._membership.admitted())))
+
+    def release(self, now: float, *, leading: bool) -> None:
+        """Let go what has its copies by now."""
+        counting = [stream for stream in self._streams.values() if _counts(stream, now)]
+        needed = self.needed()
+        if self.settlements:
+            self.settlements.release(self._turn.durable_mark, self._marks(counting), min(2, needed), short=False)
+        if not self.waits:
+            self._note_shortage(now, short=len(counting) + 1 < min(2, needed))
+            return
+        safe = self._settings.durability == "safe"
+        if not leading and not safe:
+            needed = min(2, needed)  # the coordinator has waited for further disks; what it has acknowledged with is what there is
+        reachable = len(counting) + 1 if leading else needed if counting else 1
+        self._note_shortage(now, short=reachable < needed)
+        patient = safe or self._short_since is None or now - self._short_since < self._settings.short_copies_after_s
+        self.waits.release(self._turn.durable_mark, self._marks(counting), needed, short=not patient)
+
+    def _marks(self, streams: list[Stream]) -> list[tuple[int, int]]:
+        return [(stream.idle_mark(self._turn.mark), stream.acked_copies) for stream in streams]
+
+    def _note_shortage(self, now: float, *, short: bool) -> None:
+        if not short:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = now
+
+
+def _counts(stream: Stream, now: float) -> bool:
+    """Whether a peer's disk counts as a copy of what this node decides: the coordinator's for a member, a full deputy's for it."""
+    return stream.everything and stream.complete and not stream.lags(now)
