@@ -22,6 +22,8 @@ BUSY_PAUSE_S = 0.2
 WAITS = ("busy", "disk-low")
 """Codes of a Grant's error after which the node is told of the body again: it may have room by then."""
 
+DAMAGED = "the body is not what was sent: its size or checksum differ"
+
 Send = Callable[[SessionRequest], bool]
 """False when nothing was sent."""
 
@@ -253,7 +255,7 @@ class BodyReceiver:
             incoming.digest = zlib.crc32(data, incoming.digest)
         if incoming.written == incoming.chunks.count:
             wrong = (incoming.size, incoming.digest) != (incoming.chunks.size, incoming.chunks.digest)
-            self._finish(incoming, "the body is not what was sent: its size or checksum differ" if wrong else "")
+            self._finish(incoming, DAMAGED if wrong else "")
 
     def _finish(self, incoming: _Incoming, error: str) -> None:
         self.drop(incoming.key)

@@ -111,7 +111,8 @@ class IdTable:
 
     def items(self, first: int, end: int) -> Iterator[tuple[str, int]]:
         """Ids and numbers in the buckets from ``first`` to before ``end``, of ``BUCKETS``; nothing may be changed on the way."""
-        for place in range(first, end):
+        few = len(self._buckets) < end - first
+        for place in sorted(place for place in self._buckets if first <= place < end) if few else range(first, end):
             bucket = self._buckets.get(place, b"")
             for at in range(0, len(bucket), RECORD_BYTES):
                 number = int.from_bytes(bucket[at + KEY_BYTES : at + RECORD_BYTES], "big")

@@ -259,7 +259,7 @@ class OutcomeKind(IntEnum):
     DONE = 0
     """The task returned or raised."""
     RETURNED = 1
-    """Not started; the worker gives it back."""
+    """Not started, be it that its arguments can't be had; the worker gives it back."""
     LOST = 2
     """The slot died while it ran."""
     ACKED = 3

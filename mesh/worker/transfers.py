@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mesh.client.bodies import BodyReceiver, BodySender, Send
+from mesh.client.bodies import DAMAGED, BodyReceiver, BodySender, Send
 from mesh.ids import body_id
 from mesh.wire.entries import Failure, Status
-from mesh.wire.messages import Delivery, Fetched, Grant, Outcome
+from mesh.wire.messages import Delivery, Fetched, Grant, Outcome, OutcomeKind
 from mesh.worker.holdings import UNSENT
 from mesh.worker.spool import Arrival, Departure, Spool
 
@@ -85,14 +85,23 @@ class Transfers:
         return outcome
 
     def take_fetched(self) -> list[tuple[Delivery, Outcome | None]]:
-        """Deliveries whose arguments are here, or the outcome of one whose arguments are lost."""
+        """Deliveries whose arguments are here, or the outcome of one whose arguments can't be had.
+
+        Lost arguments may be those of an earlier submission: the task goes back, and the coordinator says what it knows of it.
+        """
         taken: list[tuple[Delivery, Outcome | None]] = []
         for id, error in self._receiver.take_finished():
             delivery, arrival = self._arrivals[id]
             arrival.finish()
-            failure = Failure(BODY_LOST, f"the arguments of {delivery.task}[{id}]: {error}: publish it again")
-            taken.append((delivery, Outcome(id=id, status=Status.FAILURE, failure=failure) if error else None))
+            taken.append((delivery, self._without_arguments(delivery, error) if error else None))
         return taken
+
+    @staticmethod
+    def _without_arguments(delivery: Delivery, error: str) -> Outcome:
+        if error != DAMAGED:
+            return Outcome(id=delivery.id, kind=OutcomeKind.RETURNED)
+        failure = Failure(BODY_LOST, f"the arguments of {delivery.task}[{delivery.id}]: {error}: publish it again")
+        return Outcome(id=delivery.id, status=Status.FAILURE, failure=failure)
 
     def take_sent(self) -> list[Outcome]:
         """Outcomes whose value has gone to the node: they can follow it."""

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from mesh.client.bodies import BodyReceiver, BodySender, Buffer, Bytes
 from mesh.core.broker.bodies import LOST
-from mesh.wire.entries import Chunks, Failure, Message, Status
+from mesh.wire.entries import Chunks, Message, Status
 from mesh.wire.messages import (
     Attach,
     Attached,
@@ -372,7 +372,7 @@ class Worker(Program):
         if not error and buffer.body != large_body(key):
             self.world.violate(f"the arguments of {key} are not what was published")
         if error:
-            self.holdings.settle(Outcome(key, status=Status.FAILURE, failure=Failure(LOST, error)))
+            self.holdings.settle(Outcome(key, OutcomeKind.RETURNED))
             self._tell()
         elif key in self.holdings.held:
             self.holdings.ready.append(delivery)

@@ -36,6 +36,11 @@ def test_a_body_stays_while_the_message_that_refers_to_it_now_is_on_its_way_from
     assert run.failure(plan) == []
 
 
+@pytest.mark.parametrize("seed", [1_001_368, 1_002_643])
+def test_i1_a_worker_that_can_not_get_the_arguments_of_an_earlier_submission_gives_the_task_back(seed: int) -> None:
+    assert run.failure(run.plan(seed)) == []
+
+
 def test_the_schedules_have_every_kind_of_fault() -> None:
     drawn = {fault.kind for seed in range(200) for fault in run.plan(seed).faults}
     assert drawn == set(KINDS)

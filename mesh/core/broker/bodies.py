@@ -7,7 +7,7 @@ last reference and its chunks by itself keeps the others from having to agree on
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mesh.core.broker.queues import Record
 from mesh.core.cluster.bodies import Bodies, Place
@@ -71,9 +71,10 @@ class LargeBodies:
 
     # -- the reign --------------------
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
         """Count the references of all live entries."""
         self._active = True
+        self._now = self._incomplete_at = now  # who is to be awaited is not known yet
         for journal in self._replica.journals.values():
             for sequence, entry in journal.live.items():
                 self._on_added(journal, sequence, entry)
@@ -185,20 +186,32 @@ class LargeBodies:
                 taken.append(self._held.pop(id))
         return taken
 
-    def whole_ones(self, node: str, message: Outcomes) -> Outcomes:
-        """The outcomes that can be dealt with now; the others are kept. One whose body is lost has to run again."""
-        if all(outcome.chunks is None for outcome in message.outcomes):
+    def whole_ones(self, node: str, message: Outcomes, records: Mapping[str, Record]) -> Outcomes:
+        """The outcomes that can be dealt with now; the others are kept. One whose body is lost has to run again.
+
+        A worker that could not get the arguments gives the task back. Only here it is known whether they are lost: what it was handed may
+        be an earlier submission of the task, whose body went with a disk.
+        """
+        if all(outcome.chunks is None and outcome.kind != OutcomeKind.RETURNED for outcome in message.outcomes):
             return message
         now: list[Outcome] = []
         for outcome in message.outcomes:
             chunks = outcome.chunks
-            if chunks is None or self._bodies.is_whole(chunks):
+            record = records.get(outcome.id)
+            if outcome.kind == OutcomeKind.RETURNED and record is not None and self._fails(record, message.worker):
+                now.append(lost(record.message))
+            elif chunks is None or self._bodies.is_whole(chunks):
                 now.append(outcome)
             elif self.is_lost(chunks):
                 now.append(Outcome(outcome.id, OutcomeKind.LOST, Status.PENDING))
             else:
                 self._early.append((node, Outcomes(message.worker, message.capacity, [outcome])))
         return Outcomes(message.worker, message.capacity, now)
+
+    def _fails(self, record: Record, worker: str) -> bool:
+        """Whether nobody can run what this worker gives back."""
+        leased = record.state is RecordState.LEASED and record.worker == worker
+        return leased and record.message.chunks is not None and self.is_lost(record.message.chunks)
 
     def take_early(self) -> list[tuple[str, Outcomes]]:
         """Outcomes that were kept: to be tried again."""

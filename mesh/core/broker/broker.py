@@ -94,7 +94,7 @@ class Broker:
     def begin(self, now: float) -> None:
         """Build queues and results from all live entries; what deputies knew to be running stays leased (DESIGN 5)."""
         self.active, self.now = True, now
-        self.bodies.begin()
+        self.bodies.begin(now)
         self.takeover.index()
         self.workforce.judge_synced()
         self.takeover.restore_leases()
@@ -327,7 +327,7 @@ class Broker:
         worker = self.workers.get(message.worker)
         if worker is not None:
             worker.capacity = message.capacity
-        message = self.bodies.whole_ones(node, message)
+        message = self.bodies.whole_ones(node, message, self.records)
         self.early_offers.ended(message.worker, [outcome.id for outcome in message.outcomes])
         for outcome in message.outcomes:
             record = self.record(outcome.id) if outcome.kind == OutcomeKind.DONE else self.records.get(outcome.id)

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from mesh.core.broker.bodies import ORPHAN_S
+from mesh.core.broker.bodies import LOST as BODY_LOST
+from mesh.core.broker.bodies import LOST_AFTER_S, ORPHAN_S
 from mesh.core.edge.uploads import WINDOW_BYTES
 from mesh.wire.entries import Chunk, Chunks, Message
 from mesh.wire.frames import decode_entry
@@ -295,6 +296,40 @@ def test_a_lost_chunk_is_said_to_be_lost_only_when_it_can_not_come_any_more() ->
     cluster.calm()
     (fetched,) = client.got(Fetched)
     assert (fetched.number, fetched.error.partition(":")[0]) == (1, "lost")
+
+
+def test_i1_arguments_of_an_earlier_submission_that_are_lost_do_not_fail_the_task() -> None:
+    """Found by a seed: the first submission went with the disk of the coordinator, which had handed it out already."""
+    cluster = mesh("a")
+    client, worker = cluster.client("a"), cluster.worker("a")
+    client.submit_large("t", LARGE)
+    cluster.until(lambda: worker.fetched.get("t") == "")
+    worker.give_back("t")  # what the worker was handed is not what is in the queue by now
+    cluster.until(lambda: len(worker.deliveries) == 2)
+    journal, sequence = cluster["a"].bodies.places(worker.deliveries[1].chunks.body)[5]
+    cluster.turn(cluster.nodes["a"], cluster["a"].replica.settle, journal, sequence)
+    worker.give_back("t")
+    cluster.until(lambda: "t" in client.results())
+    assert client.results()["t"].failure.type_name == BODY_LOST
+    assert len(worker.deliveries) == 2, "nobody can run it"
+
+
+def test_i1_a_new_coordinator_says_that_a_chunk_is_lost_only_when_it_has_waited_for_the_others() -> None:
+    """Found by a seed: a node that comes with an empty disk leads a mesh of its own until it hears the others."""
+    cluster = mesh("a")
+    cluster.run(2 * LOST_AFTER_S)
+    cluster.crash("a")
+    cluster.start("a")
+    cluster.until(cluster.agreed)
+    client = cluster.client("a")
+    client.send(Fetch(1, Chunks(b"!" * 16, 2, 100, 0, b"?" * 16, 7), 0))
+    cluster.run(LOST_AFTER_S - 1)
+    assert not client.got(Fetched)
+    cluster.run(2)
+    client.send(Fetch(2, Chunks(b"!" * 16, 2, 100, 0, b"?" * 16, 7), 0))
+    cluster.calm()
+    (fetched,) = client.got(Fetched)
+    assert fetched.error.startswith("lost:")
 
 
 def test_i1_a_chunk_that_a_relieved_deputy_drops_while_it_reads_it_is_not_lost() -> None:

@@ -74,7 +74,9 @@ class FakeLink:
         elif isinstance(message, UploadChunk):
             self.uploaded.setdefault(message.body, bytearray()).extend(message.data)
         elif isinstance(message, Fetch):
-            self.say(Fetched(message.number, message.index, self.stored[message.chunks.body][message.index]))
+            stored = self.stored.get(message.chunks.body)
+            lost = f"lost: chunk {message.index} is on no disk of the mesh any more"
+            self.say(Fetched(message.number, message.index, stored[message.index] if stored else b"", "" if stored else lost))
         if self._keeps and isinstance(message, Outcomes):
             self.say(
                 OutcomesKept(message.worker, [outcome.id for outcome in message.outcomes], [outcome.kind for outcome in message.outcomes])

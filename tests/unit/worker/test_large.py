@@ -13,7 +13,7 @@ import pytest
 
 from mesh.wire import bodies
 from mesh.wire.entries import Chunks
-from mesh.wire.messages import CancelUpload, Delivery
+from mesh.wire.messages import CancelUpload, Delivery, OutcomeKind
 from mesh.worker.spool import make
 from tests.polling import poll_until
 from tests.unit.worker.fakes import FakeLink, Running
@@ -75,6 +75,19 @@ def test_arguments_that_are_not_what_was_sent_fail_the_task_with_body_lost() -> 
         outcome = worker.outcome("large")
         assert outcome.failure is not None
         assert outcome.failure.type_name == "mesh.errors.BodyLost"
+
+
+def test_a_task_whose_arguments_are_lost_goes_back_to_the_coordinator_which_knows_whether_it_was_submitted_again() -> None:
+    link = FakeLink()
+    with Running("thread", 1, link=link) as worker:
+        delivery = large_delivery(link, "large", "echo", bytes(300_000))
+        pieces = link.stored.pop(delivery.id.encode().ljust(16))
+        worker.deliver(delivery)
+        assert worker.outcome("large").kind == OutcomeKind.RETURNED
+        link.stored[delivery.id.encode().ljust(16)] = pieces
+        link.sent.clear()
+        worker.deliver(delivery)
+        assert link.value(worker.outcome("large")) == bytes(300_000)
 
 
 def test_the_spool_of_a_worker_that_was_killed_goes_when_another_makes_its_own(tmp_path: Path) -> None:
