@@ -16,7 +16,7 @@ from mesh.core.edge.sessions import Edge
 from mesh.core.states import Role
 from mesh.core.turn import Turn
 from mesh.core.upkeep import Upkeep
-from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Reign, Report, Reserve, Watch, WorkerGone
+from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Reign, Report, Reserve, Take, Watch, WorkerGone
 
 NOTICE_INTERVAL_S = 1.0
 ASK_INTERVAL_S = 0.5
@@ -262,6 +262,9 @@ class Coordinator:
                 self._deferred.append((sender, message))
         elif isinstance(message, Outcomes):
             broker.on_outcomes(sender, message)
+        elif isinstance(message, Take):
+            broker.takes.add(message)
+            broker.dirty = True
         elif isinstance(message, Watch):
             broker.pushes.on_watch(sender, message)
         elif isinstance(message, Reserve):

@@ -62,6 +62,8 @@ from mesh.wire.messages import (
     Reset,
     Results,
     SessionRequest,
+    Take,
+    Taken,
     Vote,
     Voted,
     Watch,
@@ -104,7 +106,13 @@ class Machine:
         self.pulse = Pulse(self)
         self.following = Following(self)
         self.large_bodies = LargeBodies(
-            me.id, self.bodies, self.replica, self.membership, self.replication, self.turn, is_over=lambda id: id in self.broker.results
+            me.id,
+            self.bodies,
+            self.replica,
+            self.membership,
+            self.replication,
+            self.turn,
+            is_over=lambda id: id in self.broker.results or id in self.broker.ended,
         )
         self.news: list[str] = []
         """Lines for the log, until the loop has written them."""
@@ -168,9 +176,9 @@ class Machine:
 
     def _make_handlers(self) -> dict[type, Callable[[str, Any], None]]:
         to_broker: dict[type, Callable[[str, Any], None]]
-        to_broker = dict.fromkeys((Offer, WorkerGone, Outcomes, Watch, Query, Reserve), self.reign.on_broker_message)
+        to_broker = dict.fromkeys((Offer, WorkerGone, Outcomes, Watch, Query, Reserve, Take), self.reign.on_broker_message)
         to_edge: dict[type, Callable[[str, Any], None]]
-        to_edge = dict.fromkeys((Deliver, OutcomesKept, Results, Answer, Notice, Reserved, Fetched), self.relay.on_edge_message)
+        to_edge = dict.fromkeys((Deliver, OutcomesKept, Results, Answer, Notice, Reserved, Fetched, Taken), self.relay.on_edge_message)
         return {
             Heartbeat: self.pulse.on_heartbeat,
             Goodbye: self._on_goodbye,

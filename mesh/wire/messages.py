@@ -233,6 +233,8 @@ class Offer(msgspec.Struct, array_like=True, tag=15):
 
 
 class WorkerGone(msgspec.Struct, array_like=True, tag=16):
+    """A worker, or one of the consumers of a client, is no longer there; what it held was lost."""
+
     worker: str
 
 
@@ -321,6 +323,27 @@ class Answer(msgspec.Struct, array_like=True, tag=23):
     body: bytes
     """JSON."""
     error: str = ""
+
+
+class Take(msgspec.Struct, array_like=True, tag=29):
+    """A consumer wants what is ready in a queue now, up to ``count`` messages; what is not there it does not wait for."""
+
+    number: int
+    """Repeated in the answer."""
+    worker: str
+    """The consumer that gets them, whatever its capacity."""
+    queue: str
+    count: int = 1
+
+
+class Taken(msgspec.Struct, array_like=True, tag=32):
+    """What a Take has got. A Deliver brings it, before or after this."""
+
+    number: int
+    worker: str
+    ids: list[str]
+    ready: int = 0
+    """Messages that wait in the queue still."""
 
 
 class NewCoordinator(msgspec.Struct, array_like=True, tag=24):
@@ -440,8 +463,12 @@ PeerMessage = (
     | Fetched
     | Reserve
     | Reserved
+    | Take
+    | Taken
 )
-SessionRequest = Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query | Upload | UploadChunk | CancelUpload | Fetch
+SessionRequest = (
+    Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query | Upload | UploadChunk | CancelUpload | Fetch | WorkerGone | Take
+)
 SessionReply = (
     Attached
     | Refused
@@ -458,5 +485,6 @@ SessionReply = (
     | Notice
     | Grant
     | Fetched
+    | Taken
 )
 LobbyMessage = Knock | Admitted | Refused

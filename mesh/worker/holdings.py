@@ -9,6 +9,8 @@ from mesh.wire.entries import Chunks
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.worker.batches import size_bytes
 
+TERMINAL = (OutcomeKind.DONE, OutcomeKind.ACKED, OutcomeKind.REJECTED)
+"""A delivery with one of these is over: should it come again, the word of it was lost on the way."""
 UNSENT = Chunks(b"", 0, 0, 0)
 """In an outcome: its value is on this machine, and the node does not have it yet."""
 
@@ -40,10 +42,10 @@ class Holdings:
                 continue
             outcome = self.outbox.get(id)
             if outcome is not None:
-                if outcome.kind == OutcomeKind.DONE:
+                if outcome.kind in TERMINAL:
                     self._say(outcome)
                     continue
-                self._forget(id)  # LOST was heard, as the task comes again
+                self._forget(id)  # LOST or REQUEUED was heard, as it comes again
             self.held[id] = delivery
             (self.ready if delivery.chunks is None else large).append(delivery)
         return large

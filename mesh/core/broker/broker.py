@@ -13,10 +13,12 @@ from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.early_offers import EarlyOffers
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
+from mesh.core.broker.plain import TERMINAL, Ended, is_plain
 from mesh.core.broker.pushes import Pushes
 from mesh.core.broker.queues import Queue, Record, rank
 from mesh.core.broker.results import Results
 from mesh.core.broker.takeover import Takeover
+from mesh.core.broker.takes import Takes
 from mesh.core.broker.watchers import Watchers
 from mesh.core.broker.workers import WorkerState
 from mesh.core.broker.workforce import Workforce
@@ -69,8 +71,10 @@ class Broker:
         self.workers: dict[str, WorkerState] = {}
         self.early_offers = EarlyOffers()
         self.results = Results(self._settings, self._replica.settle)
+        self.ended = Ended()
         self.dead_letters = DeadLetters()
         self.watchers = Watchers()
+        self.takes = Takes()
         self.pushes = Pushes(self, replica, post)
         self.admission = Admission(policies, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
         self.overflow = Overflow(policies, self._drop, tell)
@@ -109,7 +113,9 @@ class Broker:
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, Watchers()
         self.paging.reset()
         self.results = Results(self._settings, self._replica.settle)
+        self.ended = Ended()
         self.dead_letters = DeadLetters()
+        self.takes = Takes()
         self._delayed.clear()
         self.admission.reset()
         self.overflow.reset()
@@ -152,8 +158,8 @@ class Broker:
         if paged is not None and rank(message, journal, sequence) > (0, paged[0].name, paged[1]):
             self._replica.settle(*paged)
             paged = None
-        if known is not None or paged is not None or id in self.results:
-            self._drop_duplicate(journal, sequence, id)
+        if known is not None or paged is not None or id in self.results or id in self.ended:
+            self._drop_duplicate(journal, sequence, message)
             return
         record = self.records[id] = Record(message, journal, sequence, self.next_order)
         self.next_order += 1
@@ -193,17 +199,23 @@ class Broker:
         worker = self.workers.get(known.worker) if known.state is RecordState.LEASED and known.held is None else None
         self._remove(known)
         self._replica.settle(known.journal, known.sequence)
-        self.watchers.add(message.id, known.journal.owner)
+        self._expect_result(message, known.journal)
         self._original_order = known.order
         self._enqueue(journal, sequence, message)
         self._original_order = None
         if worker is not None:
             self._lease(self.records[message.id], worker)
 
-    def _drop_duplicate(self, journal: Journal, sequence: int, id: str) -> None:
+    def _expect_result(self, message: Message, journal: Journal) -> None:
+        """The node that accepted it is told its result when that comes, though the entry is no longer its own."""
+        if not is_plain(message):
+            self.watchers.add(message.id, journal.owner)
+
+    def _drop_duplicate(self, journal: Journal, sequence: int, message: Message) -> None:
         """A retry of a publish that the mesh has already (R8): the first one stands, and its result goes to both publishers."""
         self._replica.settle(journal, sequence)
-        self.pushes.on_duplicate(id, journal.owner)
+        if not is_plain(message):
+            self.pushes.on_duplicate(message.id, journal.owner)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if not self.active:
@@ -216,9 +228,9 @@ class Broker:
             record = self.records.get(entry.id)
             if record is not None and record.journal is journal and record.sequence == sequence:
                 self._remove(record)
-                self.watchers.add(entry.id, journal.owner)  # settled elsewhere: its result is on the way
+                self._expect_result(entry, journal)  # settled elsewhere: its result is on the way
             elif type(entry) is Header:
-                self.watchers.add(entry.id, journal.owner)
+                self._expect_result(entry, journal)
 
     def _remove(self, record: Record) -> None:
         del self.records[record.message.id]
@@ -289,13 +301,14 @@ class Broker:
         self._replica.write(again)
         self._original_order = None
         if record.journal.owner != self._me.id:  # the new entry is ours: remember whose clients wait
-            self.watchers.add(message.id, record.journal.owner)
+            self._expect_result(message, record.journal)
 
     def revive(self, letter: DeadLetter) -> None:
         """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""
         known = self.dead_letters.get(letter.message.id)
         if known is not None:
             self.results.forget(letter.message.id)
+            self.ended.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
             self._replica.write(renewed(letter.message, ()))
 
@@ -306,11 +319,19 @@ class Broker:
         failure = Failure(DROPPED, why)
         self._finish(record, Outcome(record.message.id, status=int(Status.FAILURE), failure=failure), None)
 
+    def _reject(self, record: Record) -> None:
+        """Its consumer does not want it, nor shall another one have it."""
+        self._drop(record, "its consumer rejected it", letter=False)
+
     def _finish(self, record: Record, outcome: Outcome, worker: WorkerState | None) -> None:
-        """One transaction: settle the message, write its result."""
+        """One transaction: settle the message, and write the result of a task."""
         self._remove(record)
         self._replica.settle(record.journal, record.sequence)
-        self._write_result(outcome, worker, record.journal.owner)
+        if is_plain(record.message):
+            self.ended.add(record.message.id)
+            self.finished += 1
+        else:
+            self._write_result(outcome, worker, record.journal.owner)
 
     def _write_result(self, outcome: Outcome, worker: WorkerState | None, owner: str) -> None:
         node = self._membership.name_of(worker.node) if worker is not None else ""
@@ -330,13 +351,13 @@ class Broker:
         message = self.bodies.whole_ones(node, message, self.records)
         self.early_offers.ended(message.worker, [outcome.id for outcome in message.outcomes])
         for outcome in message.outcomes:
-            record = self.record(outcome.id) if outcome.kind == OutcomeKind.DONE else self.records.get(outcome.id)
+            record = self.record(outcome.id) if outcome.kind in TERMINAL else self.records.get(outcome.id)
             self._replication.soft_leases.pop(outcome.id, None)
             if worker is not None:
                 worker.reported.discard(outcome.id)  # it holds it no longer, whatever others may still report
             if record is not None:
                 self._end_delivery(record, outcome, worker, message.worker)
-            elif outcome.kind == OutcomeKind.DONE and outcome.id not in self.results:
+            elif outcome.kind in TERMINAL and outcome.id not in self.results and outcome.id not in self.ended:
                 # its message is on a disk that is away: when it comes it is done already (R16)
                 self._write_result(outcome, worker, self._me.id)
             if outcome.chunks is not None:
@@ -351,13 +372,17 @@ class Broker:
             self._post(node, kept, False)
 
     def _end_delivery(self, record: Record, outcome: Outcome, worker: WorkerState | None, worker_id: str) -> None:
-        if outcome.kind == OutcomeKind.DONE:
+        if outcome.kind in TERMINAL:
             self._finish(record, outcome, worker)
         elif record.state is RecordState.LEASED and record.worker == worker_id:
             if outcome.kind == OutcomeKind.RETURNED:
                 self._give_back(record)
+            elif outcome.kind == OutcomeKind.REJECTED:
+                self._reject(record)
+            elif outcome.kind == OutcomeKind.REQUEUED:
+                self._lose(record, "its consumer gave it back")
             else:
-                self._lose(record, "the slot that ran it died")
+                self._lose(record, "who had it was lost" if is_plain(record.message) else "the slot that ran it died")
 
     def node_lost(self, node: str, now: float) -> None:
         """A node is no longer reachable: its workers may come back through another, so their leases stay valid for a while."""

@@ -51,6 +51,8 @@ class Dispatcher:
         if not broker.dirty:
             return
         broker.dirty = False
+        if broker.takes:
+            broker.takes.serve(broker.workers, broker.queues, self._hand, lambda node, taken: self._post(node, taken, False))
         workers = [worker for worker in broker.workers.values() if worker.synced and worker.room > 0]
         if not workers:
             return
@@ -67,31 +69,39 @@ class Dispatcher:
 
     def _give(self, worker: WorkerState, limit: int) -> None:
         queues = self._broker.queues
-        deliveries: list[Delivery] = []
         records: list[Record] = []
-        size = 0
         names = worker.queues[worker.turn :] + worker.queues[: worker.turn]
         for name in names:
             queue = queues.get(name)
             if queue is None or not queue.ready:
                 continue
-            for record in queue.take(worker.tasks, limit - len(deliveries)):
-                message = record.message
-                record.worker = worker.id
-                record.delivered_ms = self._broker.wall_ms
-                worker.leases[message.id] = record
-                size += len(message.body) + 100
-                if size > self._settings.max_frame_bytes // 2 and deliveries:
-                    self._send(worker, records, deliveries)
-                    limit -= len(deliveries)
-                    records, deliveries, size = [], [], len(message.body)
-                records.append(record)
-                deliveries.append(Delivery(message.id, message.task, message.body, message.attempts + 1, message.queue, message.chunks))
-            if len(deliveries) >= limit:
+            records += queue.take(worker.tasks, limit - len(records))
+            if len(records) >= limit:
                 break
-        if deliveries:
+        if records:
             worker.turn = (worker.turn + 1) % len(worker.queues)
-            self._send(worker, records, deliveries)
+            self._hand(worker, records)
+
+    def _hand(self, worker: WorkerState, taken: list[Record]) -> None:
+        """Lease what was taken from its queue, and send it in frames that are not too large."""
+        wall_ms, leases, limit = self._broker.wall_ms, worker.leases, self._settings.max_frame_bytes // 2
+        deliveries: list[Delivery] = []
+        records: list[Record] = []
+        size = 0
+        for record in taken:
+            message = record.message
+            record.worker = worker.id
+            record.delivered_ms = wall_ms
+            leases[message.id] = record
+            size += len(message.body) + 100
+            if size > limit and deliveries:
+                self._send(worker, records, deliveries)
+                records, deliveries, size = [], [], len(message.body)
+            records.append(record)
+            deliveries.append(
+                Delivery(message.id, message.task, message.body, message.attempts + 1, message.queue, message.chunks, message.properties)
+            )
+        self._send(worker, records, deliveries)
 
     def _send(self, worker: WorkerState, records: list[Record], deliveries: list[Delivery]) -> None:
         told = self._replication.note_leases(worker.id, worker.node, {record.message.id: record.journal.owner for record in records})
@@ -137,7 +147,7 @@ class Dispatcher:
                 for worker in consumers:
                     if (worker.id, task) not in self._noticed:
                         self._noticed.add((worker.id, task))
-                        text = f"queue {queue.name!r} holds task {task!r}, which no worker on it has; it waits for one that does"
+                        text = _nobody_has(queue.name, task)
                         self._post(worker.node, Notice(worker.id, text), False)
 
     def consumers_changed(self, reigning_s: float) -> Consumers | None:
@@ -161,3 +171,9 @@ class Dispatcher:
         self.consumed = None
         self._lost_at_s = {}
         self._noticed = set()
+
+
+def _nobody_has(queue: str, task: str) -> str:
+    if not task:
+        return f"queue {queue!r} holds plain messages, which no worker takes; they wait for a consumer (mesh consume {queue})"
+    return f"queue {queue!r} holds task {task!r}, which no worker on it has; it waits for one that does"

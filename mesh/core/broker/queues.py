@@ -134,6 +134,10 @@ class Queue:
             self.lanes = {name: lane for name, lane in self.lanes.items() if not lane.empty}
         return taken
 
+    def is_read(self, tasks: Collection[str]) -> bool:
+        """Whether messages for these tasks are on the disk only, from where they are read when it is their turn."""
+        return any(lane.paged for name, lane in self.lanes.items() if name in tasks)
+
     def tasks_waiting(self) -> list[str]:
         """Names of tasks with a READY record."""
         return [

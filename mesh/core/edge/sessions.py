@@ -46,6 +46,8 @@ from mesh.wire.messages import (
     Results,
     SessionReply,
     Submit,
+    Take,
+    Taken,
     Upload,
     UploadChunk,
     Watch,
@@ -61,6 +63,8 @@ QUESTIONS_MAX = 10_000
 QUESTION_TIMEOUT_S = 30.0
 """After so long an answer will not come: it was lost with a coordinator."""
 KINDS = ("client", "worker")
+PLAIN = [""]
+"""The tasks that the consumers of a client offer: none but plain messages."""
 MAX_ID_CHARS = 255
 MAX_NAME_CHARS = 255
 
@@ -68,7 +72,7 @@ MAX_NAME_CHARS = 255
 class Session:
     """One attachment of a client or worker."""
 
-    __slots__ = ("heard_at", "id", "kind", "name", "pid", "worker")
+    __slots__ = ("heard_at", "id", "kind", "name", "pid", "workers")
 
     def __init__(self, id: bytes, attach: Attach, now: float) -> None:
         self.id = id
@@ -76,8 +80,8 @@ class Session:
         self.name = attach.name
         self.pid = attach.pid
         self.heard_at = now
-        self.worker = ""
-        """The worker's id, once it has made an offer."""
+        self.workers: dict[str, None] = {}
+        """What has made an offer: ids of the worker, or of the consumers of a client."""
 
 
 class Edge:
@@ -113,7 +117,7 @@ class Edge:
         self.now = 0.0
         self.sessions: dict[bytes, Session] = {}
         self.workers: dict[str, bytes] = {}
-        """Worker id to its session."""
+        """Id of a worker or consumer to its session."""
         self.waiting = Waiting(self.sessions, settings.window_bytes // WINDOW_BYTES_A_WAIT)
         self.consumed: frozenset[str] | None = None
         """Queues with a live consumer, as the coordinator told; None before it has."""
@@ -132,6 +136,8 @@ class Edge:
             Submit: self._on_submit,  # type: ignore[dict-item]
             Offer: self._on_offer,  # type: ignore[dict-item]
             Outcomes: self._on_outcomes,  # type: ignore[dict-item]
+            WorkerGone: lambda session, gone: self._lose_worker(session, gone.worker),  # type: ignore[attr-defined]
+            Take: self._on_take,  # type: ignore[dict-item]
             Watch: self._on_watch,  # type: ignore[dict-item]
             Query: self._on_query,  # type: ignore[dict-item]
             Upload: self._on_upload,  # type: ignore[dict-item]
@@ -197,7 +203,7 @@ class Edge:
             if len(message.body) > limit:
                 return self._too_large(len(message.body))
             if not (
-                0 < len(message.id) <= MAX_ID_CHARS and 0 < len(message.queue) <= MAX_NAME_CHARS and 0 < len(message.task) <= MAX_NAME_CHARS
+                0 < len(message.id) <= MAX_ID_CHARS and 0 < len(message.queue) <= MAX_NAME_CHARS and len(message.task) <= MAX_NAME_CHARS
             ):
                 return "invalid: ids, queues and task names have 1 to 255 characters"
         return ""
@@ -214,13 +220,14 @@ class Edge:
         size = 0
         for message in submit.messages:
             size += len(message.body)
-            waits(message.id, id)
+            if message.task:  # a plain message has no result
+                waits(message.id, id)
         self._replica.write_many(submit.messages)
         for message in large:
             self.uploads.forget(message.chunks)
         warnings: list[str] = []
         if self.consumed is not None:
-            warnings = sorted({message.queue for message in submit.messages} - self.consumed)
+            warnings = sorted({message.queue for message in submit.messages if message.task} - self.consumed)
         gate.unconfirmed_bytes += size
         answered = [False]
         if submit.deadline_ms and self._settings.durability == "safe":
@@ -254,14 +261,18 @@ class Edge:
         return f"too-large: a body of {size} bytes; the limit is max_body_bytes = {limit}" if size > limit else ""
 
     def _on_offer(self, session: Session, offer: Offer) -> None:
-        if session.kind != "worker":
+        if session.kind == "client" and offer.tasks != PLAIN:
             return
-        session.worker = offer.worker
+        session.workers[offer.worker] = None
         self.workers[offer.worker] = session.id
         self._to_coordinator(offer)
 
+    def _on_take(self, session: Session, take: Take) -> None:
+        if take.worker in session.workers:
+            self._to_coordinator(take)
+
     def _on_outcomes(self, session: Session, outcomes: Outcomes) -> None:
-        if session.worker != outcomes.worker:
+        if outcomes.worker not in session.workers:
             return
         large = [outcome for outcome in outcomes.outcomes if outcome.chunks is not None]
         if not large:
@@ -297,7 +308,7 @@ class Edge:
 
     def from_coordinator(self, message: object, after_commit: bool) -> None:
         """A message that the coordinator, here or elsewhere, has for a program attached to this node."""
-        if isinstance(message, Deliver | OutcomesKept | Notice):
+        if isinstance(message, Deliver | OutcomesKept | Notice | Taken):
             session = self.workers.get(message.worker)
             if session is not None:
                 self._turn.to_session(session, message)
@@ -359,14 +370,21 @@ class Edge:
             self.waiting.closed(id)
         self.uploads.close(id)
         self.gate.close(id)
-        if session is not None and session.worker and self.workers.get(session.worker) == id:
-            del self.workers[session.worker]
-            self._to_coordinator(WorkerGone(session.worker))
+        if session is not None:
+            for worker in list(session.workers):
+                self._lose_worker(session, worker)
+
+    def _lose_worker(self, session: Session, worker: str) -> None:
+        """A worker or consumer is no longer there; nothing to say of one that is attached through another session by now."""
+        session.workers.pop(worker, None)
+        if self.workers.get(worker) == session.id:
+            del self.workers[worker]
+            self._to_coordinator(WorkerGone(worker))
 
     def tick(self) -> None:
         """Forget sessions that are silent."""
         for session in list(self.sessions.values()):
-            limit_s = self._settings.worker_timeout_s if session.kind == "worker" else self._settings.session_timeout_s
+            limit_s = self._settings.worker_timeout_s if session.workers else self._settings.session_timeout_s
             if self.now - session.heard_at > limit_s:
                 self.close(session.id)
         self.gate.tick()

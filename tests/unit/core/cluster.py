@@ -18,7 +18,7 @@ from mesh.core.states import Role
 from mesh.wire import frames
 from mesh.wire.entries import Dot, Entry
 from tests.simulation.parts import Disk
-from tests.unit.core.programs import Client, Program, Worker
+from tests.unit.core.programs import Client, Consumer, Program, Worker
 
 TICK_S = 0.05
 WALL_S = 1_000_000.0
@@ -157,6 +157,10 @@ class Cluster:
     def worker(self, node: str, name: str = "", **offer: Any) -> Worker:
         """A worker, attached to a node; it offers ``queues=["q"], tasks=["work"], slots=1`` unless told otherwise."""
         return self._attached(Worker(self, name or f"worker{len(self.programs)}", **offer), node)
+
+    def consumer(self, node: str, name: str = "", **offer: Any) -> Consumer:
+        """A consumer of plain messages, attached to a node; it consumes ``queues=["q"]`` with ``prefetch=1`` unless told otherwise."""
+        return self._attached(Consumer(self, name or f"consumer{len(self.programs)}", **offer), node)
 
     def _attached(self, program: T, node: str) -> T:
         program.attach(node)  # type: ignore[attr-defined]

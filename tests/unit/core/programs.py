@@ -23,7 +23,10 @@ from mesh.wire.messages import (
     Ping,
     Results,
     Submit,
+    Take,
+    Taken,
     Watch,
+    WorkerGone,
 )
 from mesh.worker.holdings import Holdings
 
@@ -286,3 +289,37 @@ class Worker(Program):
         leaving, self.holdings.leaving = self.holdings.leaving, []
         if leaving:
             self.send(Outcomes(self.name, self.capacity, leaving))
+
+
+class Consumer(Worker):
+    """One consumer of plain messages, in a client's session of its own."""
+
+    kind = "client"
+
+    def __init__(self, cluster: Cluster, name: str, *, queues: list[str] | None = None, prefetch: int = 1) -> None:
+        super().__init__(cluster, name, queues=queues, tasks=[""], slots=1, capacity=prefetch)
+        self.takes = 0
+
+    def ack(self, *ids: str) -> None:
+        """Messages were dealt with; all that it holds unless told otherwise."""
+        self._end(*(Outcome(id, OutcomeKind.ACKED) for id in ids or list(self.held)))
+
+    def requeue(self, *ids: str) -> None:
+        """Somebody shall try again."""
+        self._end(*(Outcome(id, OutcomeKind.REQUEUED) for id in ids))
+
+    def reject(self, *ids: str) -> None:
+        """Nobody shall."""
+        self._end(*(Outcome(id, OutcomeKind.REJECTED) for id in ids))
+
+    def take(self, queue: str = "q", count: int = 1) -> Taken | None:
+        """What is ready now; None while there is no answer."""
+        self.takes += 1
+        self.send(Take(self.takes, self.name, queue, count))
+        self.cluster.calm()
+        return next((reply for reply in self.got(Taken) if reply.number == self.takes), None)
+
+    def cancel(self) -> None:
+        """It consumes no longer; the session stays."""
+        self.send(WorkerGone(self.name))
+        self.cluster.calm()

@@ -1,0 +1,45 @@
+"""Consumers that want what is ready now, and do not wait for more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mesh.core.broker.queues import Queue, Record
+from mesh.core.broker.workers import WorkerState
+from mesh.wire.messages import Take, Taken
+
+Hand = Callable[[WorkerState, list[Record]], None]
+"""Deliver records that were just taken from their queue."""
+
+
+class Takes:
+    """The Takes that are to be answered with the next dispatch, as that needs the authority to hand out."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, int], Take] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, take: Take) -> None:
+        """A consumer wants something; one that has attached anew repeats what it wants."""
+        self._waiting[take.worker, take.number] = take
+
+    def serve(
+        self, workers: Mapping[str, WorkerState], queues: Mapping[str, Queue], hand: Hand, tell: Callable[[str, Taken], None]
+    ) -> None:
+        """Answer those that can be answered. What is on the disk only has to be read first; so is judged first what a consumer holds."""
+        for key, take in list(self._waiting.items()):
+            worker = workers.get(take.worker)
+            if worker is None:  # it is gone, or says again what it wants when it has said what it holds
+                del self._waiting[key]
+            elif worker.synced:
+                queue = queues.get(take.queue)
+                records = queue.take(worker.tasks, take.count) if queue is not None else []
+                if records:
+                    hand(worker, records)
+                elif queue is not None and queue.is_read(worker.tasks):
+                    continue
+                del self._waiting[key]
+                ids = [record.message.id for record in records]
+                tell(worker.node, Taken(take.number, take.worker, ids, queue.ready if queue is not None else 0))
