@@ -119,6 +119,14 @@ class Settings:
         choices=("reject-publish", "drop-head", "dead-letter"),
         mesh_wide=True,
     )
+    priority_ageing_s: float = _setting(
+        60.0,
+        "head start that is worth one level of priority: a task goes before one of the next higher priority that came so much later; 0: "
+        "never",
+        low=0,
+        high=31_536_000,
+        mesh_wide=True,
+    )
     result_expires_s: float = _setting(86_400.0, "how long results are kept", low=0, high=31_536_000, mesh_wide=True)
     max_results_bytes: int = _setting(1 << 30, "bytes of kept results; the oldest go first", low=1 << 16, mesh_wide=True)
     max_body_bytes: int = _setting(1 << 20, "largest task body or result", low=1024, high=1 << 30)

@@ -36,6 +36,16 @@ def task_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def time_of(id: str) -> int | None:
+    """When a UUIDv7 was made, by the clock of its maker, in milliseconds since 1970; None for an id of another kind."""
+    if len(id) != 36 or id[14] != "7" or id[8] != "-":
+        return None
+    try:
+        return int(id[:8] + id[9:13], 16)
+    except ValueError:
+        return None
+
+
 def journal_name() -> bytes:
     """128 random bits: the name of a journal that one process start writes."""
     return os.urandom(JOURNAL_BYTES)

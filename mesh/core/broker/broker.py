@@ -17,6 +17,7 @@ from mesh.core.broker.plain import TERMINAL, Ended, is_plain
 from mesh.core.broker.pushes import Pushes
 from mesh.core.broker.queues import Queue, Record, rank
 from mesh.core.broker.results import Results
+from mesh.core.broker.selection import Ageing
 from mesh.core.broker.takeover import Takeover
 from mesh.core.broker.takes import Takes
 from mesh.core.broker.watchers import Watchers
@@ -77,7 +78,8 @@ class Broker:
         self.takes = Takes()
         self.pushes = Pushes(self, replica, post)
         self.admission = Admission(policies, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
-        self.overflow = Overflow(policies, self._drop, tell)
+        self.ageing = Ageing(settings)
+        self.overflow = Overflow(policies, self.ageing, self._drop, tell)
         self.paging = Paging(self, replica)
         self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease)
@@ -99,6 +101,7 @@ class Broker:
         """Build queues and results from all live entries; what deputies knew to be running stays leased (DESIGN 5)."""
         self.active, self.now = True, now
         self.bodies.begin(now)
+        self.ageing.reset()
         self.takeover.index()
         self.workforce.judge_synced()
         self.takeover.restore_leases()
@@ -414,11 +417,14 @@ class Broker:
     def tick(self, now: float) -> None:
         """What is due becomes ready; leases of workers that did not come back are void; old results go."""
         self.now = now
+        self.ageing.came(self.next_order, now)
         self._tick_bodies()
         for record in self._delayed.take_due(self.wall_ms):
             queue = self.queues[record.message.queue]
             queue.leave(record)
             record.move(RecordEvent.DUE)
+            record.order = self.next_order  # it comes now, as far as the line is concerned
+            self.next_order += 1
             queue.push(record)
             self.dirty = True
         self.workforce.tick(now)

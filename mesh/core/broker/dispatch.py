@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mesh.config import Settings
 from mesh.core.broker.broker import Broker, Post
+from mesh.core.broker.lanes import Lane
 from mesh.core.broker.queues import Record
+from mesh.core.broker.selection import take
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.replication import Replication, Told
 from mesh.wire.messages import Consumers, Deliver, Delivery, Notice
@@ -52,7 +55,7 @@ class Dispatcher:
             return
         broker.dirty = False
         if broker.takes:
-            broker.takes.serve(broker.workers, broker.queues, self._hand, lambda node, taken: self._post(node, taken, False))
+            broker.takes.serve(broker, self._take, self._hand, lambda node, taken: self._post(node, taken, False))
         workers = [worker for worker in broker.workers.values() if worker.synced and worker.room > 0]
         if not workers:
             return
@@ -68,19 +71,19 @@ class Dispatcher:
                 self._give(worker, min(worker.room, max(share, 1)))
 
     def _give(self, worker: WorkerState, limit: int) -> None:
-        queues = self._broker.queues
-        records: list[Record] = []
-        names = worker.queues[worker.turn :] + worker.queues[: worker.turn]
+        records = self._take(worker, worker.queues, limit)
+        if records:
+            self._hand(worker, records)
+
+    def _take(self, worker: WorkerState, names: Iterable[str], limit: int) -> list[Record]:
+        """What is next of these queues for a worker."""
+        queues, tasks = self._broker.queues, worker.tasks
+        lanes: list[Lane] = []
         for name in names:
             queue = queues.get(name)
-            if queue is None or not queue.ready:
-                continue
-            records += queue.take(worker.tasks, limit - len(records))
-            if len(records) >= limit:
-                break
-        if records:
-            worker.turn = (worker.turn + 1) % len(worker.queues)
-            self._hand(worker, records)
+            if queue is not None and queue.ready:
+                lanes += [lane for lane in queue.lanes.values() if lane.task in tasks]
+        return take(lanes, limit, self._broker.ageing) if lanes else []
 
     def _hand(self, worker: WorkerState, taken: list[Record]) -> None:
         """Lease what was taken from its queue, and send it in frames that are not too large."""
@@ -135,7 +138,7 @@ class Dispatcher:
         if queue is None:
             return []
         able = {task for worker in self._broker.workers.values() if queue_name in worker.queues for task in worker.tasks}
-        return sorted(task for task in queue.tasks_waiting() if task not in able)
+        return sorted({task for task, _, _ in queue.kinds_waiting()} - able)
 
     def notice(self) -> None:
         """Tell the workers of a queue about tasks there that none of them has; once for each."""

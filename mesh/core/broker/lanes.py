@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesh.core.cluster.replica import Journal
+from mesh.core.kinds import Kind
 from mesh.core.states import RecordState
 
 if TYPE_CHECKING:
-    from mesh.core.broker.queues import Record
+    from mesh.core.broker.queues import Queue, Record
 
 RUN_SPAN = 1024
 """Messages of several nodes may pass each other by so many places while they are on the disk: else each would need a run of its own."""
@@ -42,13 +42,31 @@ class Run:
 
 
 class Lane:
-    """The waiting messages of one task name in a queue."""
+    """The waiting messages of one kind in a queue."""
 
-    __slots__ = ("_arrived", "_expected", "_open", "_under_way", "number", "paged", "records", "refill_at", "runs")
+    __slots__ = (
+        "_arrived",
+        "_expected",
+        "_open",
+        "_under_way",
+        "kind",
+        "number",
+        "paged",
+        "priority",
+        "queue",
+        "records",
+        "refill_at",
+        "runs",
+        "target",
+        "task",
+    )
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, queue: Queue, kind: Kind, number: int) -> None:
+        self.queue = queue
+        self.kind = kind
+        self.task, self.priority, self.target = kind
         self.number = number
-        """Of this queue and task, in the index of paged messages."""
+        """Of this queue and kind, in the index of paged messages."""
         self.records: deque[Record] = deque()
         self.runs: deque[Run] = deque()
         self.paged = 0
@@ -162,8 +180,3 @@ class Lane:
             newer = []
         lane.extend(arrived)
         lane.extend(reversed(newer))
-
-
-def oldest(lanes: Iterable[Lane]) -> Lane:
-    """The lane whose first message has waited longest."""
-    return min(lanes, key=lambda lane: lane.records[0].order)

@@ -1,4 +1,6 @@
-"""Queues that make room by themselves: what is oldest goes, dropped or as a dead letter, when a queue is over its limit."""
+"""Queues that make room by themselves when they are over their limit: what is oldest, of the lowest priority, goes, dropped or as a dead
+letter.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from mesh.core.broker.admission import describe
 from mesh.core.broker.queues import Queue, Record
+from mesh.core.broker.selection import Ageing, take
 from mesh.core.cluster.policies import DEAD_LETTER, Limits, Policies
 from mesh.core.states import RecordState
 
@@ -17,8 +20,9 @@ GiveUp = Callable[[Record, str, bool], None]
 class Overflow:
     """Trims the queues whose ``overflow`` is ``drop-head`` or ``dead-letter``."""
 
-    def __init__(self, policies: Policies, give_up: GiveUp, tell: Callable[[str], None]) -> None:
+    def __init__(self, policies: Policies, ageing: Ageing, give_up: GiveUp, tell: Callable[[str], None]) -> None:
         self._policies = policies
+        self._ageing = ageing
         self._give_up = give_up
         self._tell = tell
         """Something for the log."""
@@ -50,7 +54,7 @@ class Overflow:
         if queue.name not in self.dropped:
             self._tell(f"{why}: its oldest tasks {'become dead letters' if letters else 'are dropped'}, and fail with TaskDropped")
         while queue.ready and _excess(queue, limits):
-            oldest = queue.take(queue.lanes, 1)
+            oldest = take(queue.least_urgent(), 1, self._ageing)
             if not oldest:
                 self.grown.add(queue.name)  # it is being read from the disk
                 return

@@ -12,6 +12,7 @@ from mesh.core.broker.queues import Queue, Record
 from mesh.core.cluster.paged import Header, Stretch
 from mesh.core.cluster.pages import Gone
 from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.kinds import Kind, kind_of
 from mesh.core.states import RecordEvent, RecordState
 from mesh.errors import StateDamaged
 from mesh.wire.entries import Entry, Message
@@ -47,9 +48,9 @@ class Paging:
                 yield self._pages.header(stretch.lane, stretch.key).id, stretch.first, partial(self._begin_run, journal, stretch)
 
     def _begin_run(self, journal: Journal, stretch: Stretch, order: int) -> int:
-        queue_name, task = self._pages.lanes[stretch.lane]
+        queue_name, kind = self._pages.lanes[stretch.lane]
         queue = self._broker.queue(queue_name)
-        lane = queue.lane(task)
+        lane = queue.lane(kind)
         lane.insert_run(Run(order, journal, stretch.first, stretch.last))
         lane.paged += stretch.messages
         queue.ready += stretch.messages
@@ -72,25 +73,26 @@ class Paging:
     def _on_gone(self, gone: Gone) -> None:
         if not self._broker.active:
             return
-        records, lanes = self._broker.records, dict[tuple[str, str], list[Record]]()
-        lane, known = [], ("", "")
+        records, lanes = self._broker.records, dict[tuple[str, Kind], list[Record]]()
+        lane, known = [], None
         for _, _, message in gone:
             record = records.pop(message.id)
             record.move(RecordEvent.PAGED_OUT)
-            if known != (message.queue, message.task):
-                known = (message.queue, message.task)
-                lane = lanes.setdefault(known, [])
+            place = (message.queue, kind_of(message))
+            if known != place:
+                known = place
+                lane = lanes.setdefault(place, [])
             lane.append(record)
-        for (queue, task), paged in lanes.items():
-            self._broker.queues[queue].lane(task).page_out(sorted(paged, key=attrgetter("order")))
+        for (queue, kind), paged in lanes.items():
+            self._broker.queues[queue].lane(kind).page_out(sorted(paged, key=attrgetter("order")))
 
     # -- in --------------------
 
     def refill(self) -> None:
         """Have the next messages read of lanes that are about to run dry."""
         for queue in self._broker.queues.values():
-            for task in queue.hungry:
-                lane = queue.lane(task)
+            for kind in queue.hungry:
+                lane = queue.lane(kind)
                 if lane.needs_refill:
                     self._read(queue, lane)
             if queue.hungry:
@@ -146,7 +148,7 @@ class Paging:
         paged = journal.paged.get(sequence)
         assert paged is not None, "the index names what is there"
         header = self._pages.header(paged.lane, paged.key)
-        self._broker.queues[header.queue].lane(header.task).paged -= 1
+        self._broker.queues[header.queue].lane(kind_of(header)).paged -= 1
         self._apart.add((journal.name, sequence))
         record = self._record(header, journal, sequence, 0)
         record.size = paged.size
@@ -172,7 +174,7 @@ class Paging:
         self._apart.discard((record.journal.name, record.sequence))
         del self._broker.records[header.id]
         queue = self._broker.queues[header.queue]
-        lane = queue.lane(header.task)
+        lane = queue.lane(kind_of(header))
         lane.paged += 1
         lane.insert_run(Run(record.order, record.journal, record.sequence, record.sequence))
         queue.ready += 1
@@ -188,7 +190,7 @@ class Paging:
             return
         queue = self._broker.queues.get(header.queue)
         if self._broker.active and queue is not None:
-            queue.lane(header.task).paged -= 1
+            queue.lane(kind_of(header)).paged -= 1
             queue.ready -= 1
             queue.bytes -= size
             self._broker.dirty = True

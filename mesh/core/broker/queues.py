@@ -1,11 +1,12 @@
-"""Queues of live messages at the coordinator: by task name within a queue, oldest first."""
+"""Queues of live messages at the coordinator: lanes of one kind of message within a queue, oldest first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from mesh.core.broker.lanes import Lane, oldest
+from mesh.core.broker.lanes import Lane
 from mesh.core.cluster.replica import Journal
+from mesh.core.kinds import Kind, kind_of
 from mesh.core.states import RECORD_TRANSITIONS, RecordEvent, RecordState
 from mesh.errors import LocalProtocolError
 from mesh.wire.entries import Message
@@ -54,13 +55,13 @@ def rank(message: Message, journal: Journal, sequence: int) -> tuple[int, bytes,
 
 
 class Queue:
-    """Waiting messages of one queue in lanes, one for each task name, as not every worker can run every task."""
+    """Waiting messages of one queue in lanes, as not every worker can run every task, and some are to run before others."""
 
-    def __init__(self, name: str, lane_number: Callable[[str, str], int]) -> None:
+    def __init__(self, name: str, lane_number: Callable[[str, Kind], int]) -> None:
         self.name = name
-        self.lanes: dict[str, Lane] = {}
-        self.hungry: dict[str, None] = {}
-        """Names of lanes of which more should be read from the disk."""
+        self.lanes: dict[Kind, Lane] = {}
+        self.hungry: dict[Kind, None] = {}
+        """Lanes of which more should be read from the disk."""
         self.ready = 0
         self.delayed = 0
         self.leased = 0
@@ -73,22 +74,22 @@ class Queue:
         """How many messages wait, ready or delayed."""
         return self.ready + self.delayed
 
-    def lane(self, task: str) -> Lane:
-        """The lane of a task name."""
-        lane = self.lanes.get(task)
+    def lane(self, kind: Kind) -> Lane:
+        """The lane of a kind."""
+        lane = self.lanes.get(kind)
         if lane is None:
-            lane = self.lanes[task] = Lane(self._lane_number(self.name, task))
+            lane = self.lanes[kind] = Lane(self, kind, self._lane_number(self.name, kind))
         return lane
 
     def push(self, record: Record) -> None:
         """Append a READY record."""
-        self.lane(record.message.task).records.append(record)
+        self.lane(kind_of(record.message)).records.append(record)
         self.ready += 1
         self.bytes += record.size
 
     def push_back(self, record: Record) -> None:
         """Return a READY record to its lane, to where it came from: before the first that is younger."""
-        records = self.lane(record.message.task).records
+        records = self.lane(kind_of(record.message)).records
         place = next((index for index, other in enumerate(records) if other.order > record.order), len(records))
         records.insert(place, record)
         self.ready += 1
@@ -110,38 +111,25 @@ class Queue:
             self.delayed -= 1
         self.bytes -= record.size
 
-    def take(self, tasks: Collection[str], limit: int) -> list[Record]:
-        """Up to ``limit`` READY records that a worker with these tasks can run, oldest first; they are LEASED then.
+    def handed_out(self, record: Record) -> None:
+        """A record that was READY has left its lane, and is LEASED."""
+        self.ready -= 1
+        self.leased += 1
+        self.bytes -= record.size
 
-        A lane whose next messages are not in memory is left out, and is in ``hungry``.
-        """
-        taken: list[Record] = []
-        mine = {name: lane for name, lane in self.lanes.items() if name in tasks}
-        lanes = [lane for lane in mine.values() if lane.available]
-        while lanes and len(taken) < limit:
-            lane = lanes[0] if len(lanes) == 1 else oldest(lanes)
-            record = lane.records.popleft()
-            if record.state is RecordState.READY:  # others stay in their lane until they come up
-                record.move(RecordEvent.DELIVERED)
-                taken.append(record)
-                self.bytes -= record.size
-            if not lane.available:
-                lanes.remove(lane)
-        self.ready -= len(taken)
-        self.leased += len(taken)
-        self.hungry.update((name, None) for name, lane in mine.items() if lane.needs_refill)
-        if not self.ready:
-            self.lanes = {name: lane for name, lane in self.lanes.items() if not lane.empty}
-        return taken
+    def least_urgent(self) -> list[Lane]:
+        """The lanes of the lowest priority: what they hold is dropped first."""
+        lowest = min((lane.priority for lane in self.lanes.values() if not lane.empty), default=0)
+        return [lane for lane in self.lanes.values() if lane.priority == lowest]
 
     def is_read(self, tasks: Collection[str]) -> bool:
         """Whether messages for these tasks are on the disk only, from where they are read when it is their turn."""
-        return any(lane.paged for name, lane in self.lanes.items() if name in tasks)
+        return any(lane.paged for lane in self.lanes.values() if lane.task in tasks)
 
-    def tasks_waiting(self) -> list[str]:
-        """Names of tasks with a READY record."""
+    def kinds_waiting(self) -> list[Kind]:
+        """Kinds of which there is a READY record."""
         return [
-            name for name, lane in self.lanes.items() if lane.paged or any(record.state is RecordState.READY for record in lane.records)
+            kind for kind, lane in self.lanes.items() if lane.paged or any(record.state is RecordState.READY for record in lane.records)
         ]
 
     @property

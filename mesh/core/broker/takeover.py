@@ -11,6 +11,7 @@ from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.replication import Replication
 from mesh.core.states import RecordState
+from mesh.ids import time_of
 from mesh.wire.entries import DeadLetter, Entry, Message, Result
 
 if TYPE_CHECKING:
@@ -53,8 +54,11 @@ class Takeover:
             for journal, sequence, entry in entries
             if isinstance(entry, Message)
         ]
-        order = 0
-        for _, _, place in sorted([*waiting, *self._broker.paging.runs()], key=lambda item: item[:2]):
+        order, wall_ms, now = 0, self._broker.wall_ms, self._broker.now
+        for id, _, place in sorted([*waiting, *self._broker.paging.runs()], key=lambda item: item[:2]):
+            submitted_ms = time_of(id)
+            if submitted_ms is not None:
+                self._broker.ageing.came(order, min(now, now - (wall_ms - submitted_ms) / 1000))
             order = place(order)
         for at, journal, sequence, message in resident:
             if sequence in journal.live:

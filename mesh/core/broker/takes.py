@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from mesh.core.broker.queues import Queue, Record
+from mesh.core.broker.queues import Record
 from mesh.core.broker.workers import WorkerState
 from mesh.wire.messages import Take, Taken
 
+if TYPE_CHECKING:
+    from mesh.core.broker.broker import Broker
+
+NextOf = Callable[[WorkerState, Iterable[str], int], list[Record]]
+"""(worker, queues, at most so many): lease what is next."""
 Hand = Callable[[WorkerState, list[Record]], None]
 """Deliver records that were just taken from their queue."""
 
@@ -25,17 +31,15 @@ class Takes:
         """A consumer wants something; one that has attached anew repeats what it wants."""
         self._waiting[take.worker, take.number] = take
 
-    def serve(
-        self, workers: Mapping[str, WorkerState], queues: Mapping[str, Queue], hand: Hand, tell: Callable[[str, Taken], None]
-    ) -> None:
+    def serve(self, broker: Broker, next_of: NextOf, hand: Hand, tell: Callable[[str, Taken], None]) -> None:
         """Answer those that can be answered. What is on the disk only has to be read first; so is judged first what a consumer holds."""
         for key, take in list(self._waiting.items()):
-            worker = workers.get(take.worker)
+            worker = broker.workers.get(take.worker)
             if worker is None:  # it is gone, or says again what it wants when it has said what it holds
                 del self._waiting[key]
             elif worker.synced:
-                queue = queues.get(take.queue)
-                records = queue.take(worker.tasks, take.count) if queue is not None else []
+                queue = broker.queues.get(take.queue)
+                records = next_of(worker, (take.queue,), take.count)
                 if records:
                     hand(worker, records)
                 elif queue is not None and queue.is_read(worker.tasks):

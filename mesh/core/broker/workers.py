@@ -28,7 +28,6 @@ class WorkerState:
         "slots",
         "synced",
         "tasks",
-        "turn",
     )
 
     def __init__(self, id: str, node: str) -> None:
@@ -51,15 +50,13 @@ class WorkerState:
         """Its node is reachable again, and is about to say whether it is still there; or gone for good, and it looks for another."""
         self.reported: set[str] = set()
         """What it said last that it holds; the messages of some may not have come yet."""
-        self.turn = 0
-        """Which of its queues is asked first next time."""
 
     def update(self, node: str, offer: Offer) -> None:
         """Take over what the worker says of itself."""
         self.node = node
         self.name = offer.name
         self.pid = offer.pid
-        self.queues = offer.queues
+        self.queues = list(dict.fromkeys(offer.queues))
         self.tasks = frozenset(offer.tasks)
         self.slots = offer.slots
         self.capacity = offer.capacity

@@ -18,7 +18,7 @@ CHUNK_MASK = (1 << CHUNK_BITS) - 1
 
 
 class Header(Message, array_like=True, tag=1, gc=False):
-    """A message whose body is not in memory: for those who need its id, queue and task."""
+    """A message whose body is not in memory: for those who need its id, queue and kind (mesh/core/kinds.py)."""
 
 
 class Place(NamedTuple):
@@ -27,7 +27,7 @@ class Place(NamedTuple):
     key: bytes
     """Of its id (mesh/core/id_table.py)."""
     lane: int
-    """Number of its (queue, task)."""
+    """Number of its (queue, kind)."""
     size: int
     """Bytes of its body."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mesh.core.cluster.paged import Header
 from mesh.core.id_table import IdTable, key_of
+from mesh.core.kinds import Kind, kind_of, properties_of
 from mesh.wire.entries import Message
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ SWEEP_BUCKETS = 1024
 CHUNKS_IN_WINDOW = 16
 CHUNK_BYTES_MAX = 4 << 20
 
-_special = attrgetter(*(name for name in Message.__struct_fields__ if name not in ("id", "queue", "task", "body", "max_deliveries")))
+_PLAIN = ("id", "queue", "task", "body", "max_deliveries", "properties")
+_special = attrgetter(*(name for name in Message.__struct_fields__ if name not in _PLAIN))
 _NOTHING_SPECIAL = _special(Message("", "", "", b""))
 
 Gone = list[tuple["Journal", int, Message]]
@@ -41,15 +43,15 @@ class Pages:
         self.chunk_bytes = min(CHUNK_BYTES_MAX, window_bytes // CHUNKS_IN_WINDOW)
         """Read at once for a queue whose turn has come."""
         self.resident_bytes = 0
-        self.lanes: list[tuple[str, str]] = []
-        """(queue, task) by number."""
+        self.lanes: list[tuple[str, Kind]] = []
+        """(queue, kind) by number."""
         self.may_go: Callable[[Journal, int, Message], bool] = lambda journal, sequence, message: True
         """Whether a message is not needed in memory."""
         self.on_gone: Callable[[Gone], None] = lambda gone: None
         """Told which messages have left the memory, in the order in which they came."""
         self.on_settled: Callable[[Journal, int, Header, int], None] = lambda journal, sequence, header, size: None
         """Told of a paged message that was settled, and of the size of its body."""
-        self._lane_numbers: dict[tuple[str, str], int] = {}
+        self._lane_numbers: dict[tuple[str, Kind], int] = {}
         self._ids = IdTable()
         """Ids of paged messages, to number of the journal << 40 | sequence."""
         self._journals: dict[int, Journal] = {}
@@ -121,10 +123,12 @@ class Pages:
     def add(self, journal: Journal, sequence: int, message: Message) -> bool:
         """Index a message that is on the disk; False when it has to stay in memory.
 
-        One that was tried before, has a countdown or else more to it than a body is not worth an index of its own, nor is a second one
-        with the same id, of which one is about to be settled.
+        One that was tried before, has a countdown or else more to it than a body and a place in line is not worth an index of its own,
+        nor is a second one with the same id, of which one is about to be settled.
         """
-        if _special(message) != _NOTHING_SPECIAL or len(self.lanes) >= LANES_MAX:
+        properties = message.properties
+        stays = properties is not None and (properties.transient or properties.deaths)
+        if stays or _special(message) != _NOTHING_SPECIAL or len(self.lanes) >= LANES_MAX:
             return False
         number = self._numbers.get(journal.name)
         if number is None:
@@ -134,7 +138,7 @@ class Pages:
         key = self._ids.add(message.id, number << SEQUENCE_BITS | sequence)
         if key is None:
             return False
-        journal.paged.add(sequence, key, self.lane_number(message.queue, message.task), len(message.body))
+        journal.paged.add(sequence, key, self.lane_number(message.queue, kind_of(message)), len(message.body))
         return True
 
     def page_in(self, journal: Journal, sequence: int, message: Message) -> bool:
@@ -159,12 +163,12 @@ class Pages:
 
     def header(self, lane: int, key: bytes) -> Header:
         """A paged message without its body."""
-        queue, task = self.lanes[lane]
-        return Header(self._ids.id_of(key), queue, task, b"")
+        queue, kind = self.lanes[lane]
+        return Header(self._ids.id_of(key), queue, kind[0], b"", properties=properties_of(kind))
 
-    def lane_number(self, queue: str, task: str) -> int:
-        """The number of a queue's task."""
-        lane = (queue, task)
+    def lane_number(self, queue: str, kind: Kind) -> int:
+        """The number of a queue's lane."""
+        lane = (queue, kind)
         number = self._lane_numbers.get(lane)
         if number is None:
             number = self._lane_numbers[lane] = len(self.lanes)

@@ -28,6 +28,7 @@ from mesh.wire.messages import (
     Watch,
     WorkerGone,
 )
+from mesh.wire.topology import Properties
 from mesh.worker.holdings import Holdings
 
 if TYPE_CHECKING:
@@ -139,10 +140,13 @@ class Client(Program):
         self.numbers: dict[str, int] = {}
         """Of the requests with large bodies, by the task's id."""
 
-    def submit(self, *ids: str, queue: str = "q", task: str = "work", body: bytes = b"", eta_ms: int = 0) -> int:
+    def submit(
+        self, *ids: str, queue: str = "q", task: str = "work", body: bytes = b"", eta_ms: int = 0, priority: int = 0, target: str = ""
+    ) -> int:
         """Submit tasks in one request and let it arrive; returns the number of the request."""
         self.number += 1
-        self.send(Submit(self.number, [Message(id, queue, task, body, eta_ms=eta_ms) for id in ids]))
+        properties = Properties(priority=priority, target=target) if priority or target else None
+        self.send(Submit(self.number, [Message(id, queue, task, body, eta_ms=eta_ms, properties=properties) for id in ids]))
         self.cluster.calm()
         return self.number
 
