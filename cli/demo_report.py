@@ -51,7 +51,7 @@ class Survey:
         """The biggest packages: name, files, lines, functions, longest function."""
         biggest = sorted(self.packages.items(), key=lambda item: (-item[1].lines, item[0]))[:TOP_ROWS]
         return [
-            (name, package.files, package.lines, package.functions, f"{package.longest[0]} ({package.longest[1]} lines)")
+            (name, package.files, package.lines, package.functions, "{} ({} lines)".format(*package.longest) if package.functions else "")
             for name, package in biggest
         ]
 

@@ -31,6 +31,11 @@ def log_options(command: Any) -> Any:
     return click.option("-l", "--log-level", type=levels, help="Least level that is logged.  [default: info]")(command)
 
 
+def log_refused(logfile: Path, error: OSError) -> UsageError:
+    """The error for a log file that can't be opened."""
+    return UsageError(f"can't write the log to {logfile}: {error.strerror}; give another --logfile")
+
+
 def start_logging(level: str, logfile: Path | None = None) -> None:
     """Send the records of this process from ``level`` up to stderr or to the end of ``logfile``.
 
@@ -43,7 +48,7 @@ def start_logging(level: str, logfile: Path | None = None) -> None:
         try:
             handler = logging.FileHandler(logfile, encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"can't write the log to {logfile}: {error.strerror}; give another --logfile") from None
+            raise log_refused(logfile, error) from None
     handler.setFormatter(Formatter())
     logging.captureWarnings(True)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

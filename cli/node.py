@@ -15,7 +15,7 @@ import click
 from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
 from mesh.cli.compose import LocalNode, Wishes, given_secret, running
-from mesh.cli.log import log_options, start_logging
+from mesh.cli.log import log_options, log_refused, start_logging
 from mesh.discovery.interfaces import host_port
 from mesh.discovery.local import Rendezvous, process_marker
 
@@ -116,8 +116,12 @@ def _detach(ctx: click.Context, options: Options) -> int:
     home = options.home
     home.create()
     log = ctx.params["logfile"] or home.path / LOG_NAME
-    begin = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as sink:
+    try:
+        sink = log.open("ab")
+    except OSError as error:
+        raise log_refused(log, error) from None
+    begin = log.stat().st_size
+    with sink:
         child = subprocess.Popen(
             [sys.executable, "-m", "mesh.cli", "up", *_arguments(ctx)],
             stdin=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from mesh.cli.log import log_options, start_logging
 
 from mesh.client.find import NodeFinder
 from mesh.client.link import Link
-from mesh.client.options import Options
+from mesh.client.options import Options, one_line
 from mesh.errors import AppNotFound
 from mesh.worker.parent import Worker, WorkerInfo, WorkerSpec
 
@@ -23,6 +23,13 @@ def _queues(_: click.Context, __: click.Parameter, text: str) -> list[str]:
     if not queues:
         raise click.BadParameter("name at least one queue, several with commas between")
     return queues
+
+
+def _name(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    try:
+        return None if text is None else one_line(text)
+    except ValueError as error:
+        raise click.BadParameter(f"must be {error}, not {text!r}") from None
 
 
 @click.command(
@@ -42,7 +49,7 @@ def _queues(_: click.Context, __: click.Parameter, text: str) -> list[str]:
     show_default=True,
     help="Where tasks run; async is for `async def`.",
 )
-@click.option("-n", "--name", metavar="NAME", help="This worker's name.  [default: host and process id]")
+@click.option("-n", "--name", callback=_name, metavar="NAME", help="This worker's name.  [default: host and process id]")
 @mesh_option
 @log_options
 def worker(

@@ -22,6 +22,7 @@ from mesh.storage.home import DEFAULT_MESH, Home
 from mesh.transport.doors import DEFAULT_PORT
 
 CONFIG_FILE = "config.toml"
+NAME_CHARS_MAX = 255
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -37,6 +38,14 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("a text")
     return value
+
+
+def one_line(value: Any) -> str:
+    """The name of a node or worker, which stands in tables and logs. Raises ValueError saying what a name is."""
+    text = _text(value)
+    if len(text) > NAME_CHARS_MAX or not text.isprintable():
+        raise ValueError(f"a name of at most {NAME_CHARS_MAX} characters on one line")
+    return text
 
 
 def _port(value: Any) -> int:
@@ -86,7 +95,7 @@ def _mesh(value: Any) -> str:
 
 KEYS: dict[str, Key] = {
     "mesh": Key("MESH_NAME", DEFAULT_MESH, _mesh),
-    "name": Key("MESH_NODE_NAME", "", _text),
+    "name": Key("MESH_NODE_NAME", "", one_line),
     "port": Key("MESH_PORT", None, _port),
     "interface": Key("MESH_INTERFACE", "", _address),
     "advertise": Key("MESH_ADVERTISE", "", _address),
@@ -160,7 +169,10 @@ def read_file(path: Path) -> tuple[Path, dict[str, Any]]:
     numbers = {item.name: item for item in dataclasses.fields(Settings)}
     for key, value in values.items():
         if key in numbers:
-            check(numbers[key], value)
+            try:
+                check(numbers[key], value)
+            except InvalidSetting as error:
+                raise InvalidSetting(f"{path}: {error}") from None
         elif key not in KEYS:
             raise InvalidSetting(f"{path} has an unknown key {key!r}; known are {', '.join(KEYS)} and the settings of mesh")
     return path, values

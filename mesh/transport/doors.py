@@ -80,6 +80,8 @@ class Doors:
         except zmq.ZMQError as error:
             if error.errno == errno.EADDRINUSE:
                 raise PortInUse(f"port {port} on {host} is in use by another program; choose another with --port") from error
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise MachineError(f"this machine has no address {host}; name one of its own: mesh up --interface ADDR") from error
             raise MachineError(f"port {port} on {host} can't be opened: {error.strerror}") from error
         endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(endpoint, bytes)

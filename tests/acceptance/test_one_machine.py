@@ -162,6 +162,25 @@ def test_a_taken_port_is_named_when_it_was_asked_for(machines: Machines) -> None
     assert port in refused.stderr
 
 
+@pytest.mark.parametrize("detach", [[], ["-d"]])
+def test_a_log_that_can_not_be_written_is_named(machine: Machine, detach: list[str]) -> None:
+    refused = machine.mesh("up", *LOOPBACK, *detach, "--logfile", "no_such_folder/node.log", check=False)
+    assert refused.returncode == 2, refused
+    assert refused.stderr == "mesh: can't write the log to no_such_folder/node.log: No such file or directory; give another --logfile\n"
+
+
+def test_an_address_of_another_machine_is_named(machine: Machine) -> None:
+    refused = machine.mesh("up", "--found", "--no-mdns", "--interface", "192.0.2.1", check=False)
+    assert refused.returncode == 1, refused
+    assert refused.stderr == "mesh: this machine has no address 192.0.2.1; name one of its own: mesh up --interface ADDR\n"
+
+
+def test_a_worker_is_named_on_one_line(machine: Machine) -> None:
+    refused = machine.mesh("worker", "-A", "tasks", "-n", "two\nlines", check=False)
+    assert refused.returncode == 2, refused
+    assert "a name of at most 255 characters on one line, not 'two\\nlines'" in refused.stderr
+
+
 def test_a_second_node_joins_with_secret_and_address(machines: Machines) -> None:
     first, second = machines("first"), machines("second")
     start_node(first, "--name", "first")

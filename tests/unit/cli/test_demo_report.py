@@ -30,6 +30,12 @@ def test_a_file_counts_for_its_top_level_package() -> None:
     assert survey.most_imported() == "re 2, os 1"
 
 
+def test_a_package_without_functions_has_no_longest_one() -> None:
+    survey = Survey()
+    survey.add(PurePath("topics.py"), {"lines": 10, "functions": 0, "longest": ("", 0), "imports": []})
+    assert survey.rows() == [("topics", 1, 10, 0, "")]
+
+
 def test_the_account_counts_lost_and_repeated_files_and_the_pause_after_the_kill() -> None:
     starts = "1.0\t7\ta.py\n3.0\t7\tb.py\n3.5\t8\tc.py\n4.9\t8\tb.py\n"
     seen = account(4, 3, starts, killed_at=3.6)

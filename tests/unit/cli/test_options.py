@@ -108,6 +108,8 @@ def test_an_unknown_key_in_a_file_is_refused_by_name(environment: dict[str, str]
         ("advertise", "server.lan"),
         ("mesh", "../up"),
         ("mesh", "a b"),
+        ("name", "two\nlines"),
+        ("name", "n" * 256),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_variable(key: str, text: str, environment: dict[str, str]) -> None:
@@ -135,9 +137,9 @@ def test_settings_come_from_the_environment_over_the_file(environment: dict[str,
     assert (settings.copies, settings.heartbeat_timeout_s, settings.worker_beat_s) == (1, 2, 0.5)
 
 
-def test_a_setting_out_of_range_in_a_file_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_setting_out_of_range_in_a_file_is_refused_by_name_and_file(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("copies = 99\n")
-    with pytest.raises(InvalidSetting, match="copies"):
+    with pytest.raises(InvalidSetting, match=r"config\.toml: copies"):
         Options({}, environment)
 
 
