@@ -14,7 +14,18 @@ LAYERS: dict[int, tuple[str, ...]] = {
     3: ("mesh.storage", "mesh.transport", "mesh.discovery"),
     4: ("mesh.node", "mesh.telemetry"),
     5: ("mesh.client", "mesh.worker"),
-    6: ("mesh.app", "mesh.task", "mesh.signature", "mesh.result", "mesh.embedded", "mesh.canvas", "mesh.schedule"),
+    6: (
+        "mesh.app",
+        "mesh.conf",
+        "mesh.routes",
+        "mesh.messaging",
+        "mesh.task",
+        "mesh.signature",
+        "mesh.result",
+        "mesh.embedded",
+        "mesh.canvas",
+        "mesh.schedule",
+    ),
     7: ("mesh.cli", "mesh.dashboard"),
 }
 STRANGERS = LAYERS[3]

@@ -1,0 +1,1 @@
+"""Messages below the task API: exchanges, queues, publishing and consuming."""
