@@ -40,7 +40,7 @@ class Host:
         self.powered = True
         """Without power the host is silent; with it, it refuses connections while no node runs."""
         self.paused_until = 0.0
-        self.backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.backlog: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self.flight: Batch | None = None
         self.low = ""
         """Why its disk takes nothing new, while it is nearly full."""
@@ -156,7 +156,7 @@ class Host:
         self.powered = not switch_off
         self.crash(commit_lands=True)  # the writer finishes what it has begun
 
-    def step(self, action: Callable[..., None], *arguments: Any) -> None:
+    def step(self, action: Callable[..., object], *arguments: Any) -> None:
         """One turn of the node's loop around one event."""
         machine = self.machine
         if machine is None:
