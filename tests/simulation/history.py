@@ -26,6 +26,10 @@ class Delayed:
     """True time before which it must not run."""
     local: bool = True
     """Accepted by the node on the client's own machine, whose clock it was made by."""
+    by: str = ""
+    """Id of the node that it was submitted to last."""
+    salvaged: bool = False
+    """It was among what could be read of a damaged disk, to be written anew by that disk's node."""
 
 
 @dataclass

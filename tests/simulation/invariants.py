@@ -152,9 +152,15 @@ def i13_nothing_early(world: World, deliver: Deliver) -> None:
 
 
 def _by_a_wrong_clock(world: World, delayed: Delayed) -> bool:
-    """Whether a clock was changed while it waited or just before, or it was accepted by another clock than it was made by."""
+    """Whether a clock was changed while it waited or just before, or it goes by another clock than it was made by.
+
+    It does when another node accepted it, or wrote it anew after its disk was damaged, or when the one that did will never be heard again.
+    """
     changed_at = world.clock_changed_at
-    return changed_at is not None and (changed_at >= delayed.made_at_s - SKEW_KNOWN_S or not delayed.local)
+    if changed_at is None:
+        return False
+    by_another = not delayed.local or delayed.salvaged or delayed.by not in world.by_id
+    return by_another or changed_at >= delayed.made_at_s - SKEW_KNOWN_S
 
 
 def excused(world: World) -> set[str]:

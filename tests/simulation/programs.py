@@ -251,8 +251,10 @@ class Client(Program):
             deadline_ms = int(SUBMIT_AGAIN_S * 1000) if self.world.settings.max_length else 0
             self.send(Submit(self.number, messages, deadline_ms, granted))
             for message in messages:
-                if message.eta_ms and self.node != self.home:
-                    self.world.history.delayed[message.id].local = False
+                if message.eta_ms:
+                    delayed = self.world.history.delayed[message.id]
+                    delayed.local = delayed.local and self.node == self.home
+                    delayed.by = self.world.hosts[self.node].id if self.node else delayed.by
 
     def tick(self) -> None:
         super().tick()

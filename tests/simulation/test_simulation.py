@@ -41,6 +41,10 @@ def test_i1_a_worker_that_can_not_get_the_arguments_of_an_earlier_submission_giv
     assert run.failure(run.plan(seed)) == []
 
 
+def test_r7_no_disk_holds_a_settlement_without_the_result_that_came_with_it() -> None:
+    assert run.failure(run.plan(2_001_670)) == []
+
+
 def test_the_schedules_have_every_kind_of_fault() -> None:
     drawn = {fault.kind for seed in range(200) for fault in run.plan(seed).faults}
     assert drawn == set(KINDS)

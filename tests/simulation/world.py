@@ -315,6 +315,8 @@ class World:
         messages, results = self._ids_on_disks(Message), self._ids_on_disks(Result)
         host.disk.replace_contents(contents, self.now)
         results_left = self._ids_on_disks(Result)
+        for id in host.disk.live_ids(Message) & self.history.delayed.keys() if contents.salvage else ():
+            self.history.delayed[id].salvaged = True
         self.history.results_wiped |= results - results_left
         for id in sorted((messages | results) - self._ids_on_disks(Message) - results_left):
             self.history.wiped[id] = self.now

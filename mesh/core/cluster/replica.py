@@ -248,6 +248,11 @@ class Replica:
                 self.pages.drop(journal)
                 self._turn.drop(name)
 
+    @property
+    def own_bulk(self) -> bytes:
+        """The journal in which this process writes messages and results."""
+        return self._own[Scope.BULK].name
+
     def written(self) -> set[bytes]:
         """The journals that this process writes."""
         return {journal.name for journal in self._own.values()}

@@ -281,7 +281,8 @@ class Replication:
                     self.streams[peer].leases = self.leases()
             for peer in self.deputies:
                 if peer not in kept and peer in self.streams:
-                    self.streams[peer].narrow()
+                    for name, sequences in self.streams[peer].narrow().items():
+                        self._settled_back.setdefault(peer, {}).setdefault(name, []).extend(sequences)
                     self._holds_foreign.add(peer)
             self.deputies = kept
             for stream in self.streams.values():

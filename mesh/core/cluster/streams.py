@@ -83,10 +83,12 @@ class Stream:
         self.told_complete = self.complete = False
         self.start(journals)
 
-    def narrow(self) -> None:
-        """From now on send only what all nodes need."""
+    def narrow(self) -> dict[bytes, list[int]]:
+        """From now on send only what all nodes need; returns the settlements that were to follow entries that will not be sent."""
         self.everything = False
         self.behind.clear()
+        settled, self.settled = self.settled, {}
+        return settled
 
     def pump(
         self, replica: Replica, mark: int, now: float, *, window_bytes: int, batch_bytes: int, deputies: list[str]
@@ -95,27 +97,41 @@ class Stream:
         if self._in_flight_bytes > window_bytes:
             return None
         appends, size = self._cut(replica, batch_bytes)
-        if not (appends or self.settled or self.pruned or (not self.behind and (self.leases or not self.told_complete))):
+        if self.behind and not appends:
             return None
-        settled = [DotSet(name, to_ranges(sorted(sequences))) for name, sequences in self.settled.items()]
-        leases = [] if self.behind else self._take_leases()  # the peer forgets a lease with its message, so that has to be there first
-        self.settled = {}
+        if not (appends or self.settled or self.pruned or self.leases or not self.told_complete):
+            return None
         self.number += 1
-        covered = 0 if self.behind else mark
-        if not self.behind and not self.told_complete:
-            self.told_complete = True
-            self._complete_number = self.number
-        self._in_flight.append((self.number, covered, size, now))
+        self._in_flight.append((self.number, 0 if self.behind else mark, size, now))
         self._in_flight_bytes += size
-        pruned, self.pruned = sorted(self.pruned), set()
-        return Replicate(self.term, self.number, appends, settled, leases, self.told_complete, deputies, self.id, pruned)
+        batch = Replicate(self.term, self.number, appends, [], complete=self.told_complete, deputies=deputies, stream=self.id)
+        if not self.behind:
+            self._conclude(batch)
+        return batch
+
+    def _conclude(self, batch: Replicate) -> None:
+        """What may only be said when the peer has all entries that were decided before: settlements, leases, prunings.
+
+        The result, or what else stands for a settled entry, has to be on the same disk (R7); a lease goes with its message.
+        """
+        batch.settled = [DotSet(name, to_ranges(sorted(sequences))) for name, sequences in self.settled.items()]
+        batch.leases = self._take_leases()
+        batch.pruned = sorted(self.pruned)
+        self.settled, self.pruned = {}, set()
+        if not self.told_complete:
+            batch.complete = self.told_complete = True
+            self._complete_number = self.number
 
     def _cut(self, replica: Replica, batch_bytes: int) -> tuple[list[Append], int]:
-        """What lies beyond the cursors, as far as it is in memory, at most about ``batch_bytes``; and its size."""
+        """What lies beyond the cursors, as far as it is in memory, at most about ``batch_bytes``; and its size.
+
+        The own journal comes before the others: a hole in theirs says that an entry was settled, and what stands for it is in the own one.
+        """
         appends: list[Append] = []
         size = 0
-        for name in list(self.behind):
-            if size >= batch_bytes:
+        own = replica.own_bulk
+        for name in sorted(self.behind, key=own.__ne__):
+            if size >= batch_bytes or (own in self.behind and name != own):
                 break
             journal = replica.journals.get(name)
             base = self.cursors.get(name, 0)

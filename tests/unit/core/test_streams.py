@@ -10,7 +10,7 @@ from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.streams import LAG_S, Stream
 from mesh.core.turn import Turn
 from mesh.wire.entries import Member, Message, Scope
-from mesh.wire.messages import DotSet, Replicate
+from mesh.wire.messages import Append, DotSet, Replicate
 
 OWN, SHARED = b"w".ljust(16), b"ws".ljust(16)
 
@@ -78,6 +78,46 @@ def test_an_entry_that_was_settled_before_it_was_sent_never_travels() -> None:
     batch = source.pump()
     assert batch is not None
     assert batch.settled == [DotSet(OWN, [1, 1])]
+
+
+def test_r7_a_settlement_leaves_only_when_all_that_was_decided_before_it_has_left() -> None:
+    """Found by a seed: the result was still being read from the disk, and the only disk with the settlement had no result."""
+    source = Source(batch_bytes=300)
+    source.write()
+    source.pump()
+    source.write(4, size=100)
+    source.replica.settle(source.own, 1)
+    batches = []
+    while batch := source.pump():
+        batches.append(batch)
+    assert len(batches) > 1
+    assert [batch.settled for batch in batches[:-1]] == [[]] * (len(batches) - 1)
+    assert batches[-1].settled == [DotSet(OWN, [1, 1])]
+
+
+def test_r7_the_own_journal_with_the_results_leaves_before_those_that_say_what_was_settled() -> None:
+    source = Source(batch_bytes=300)
+    foreign = Append(b"f".ljust(16), "f", Scope.BULK, 0, 2, 0, [])
+    source.replica.apply(foreign)
+    source.stream.changed(source.replica.journals[foreign.journal])
+    source.write(4, size=100)
+    journals = []
+    while batch := source.pump():
+        journals.append([append.journal for append in batch.appends])
+    assert len(journals) > 1
+    assert all(names[0] == OWN for names in journals[:-1])
+    assert [name for names in journals for name in names][-1] == foreign.journal
+
+
+def test_r7_what_is_still_to_be_settled_at_a_former_deputy_is_handed_back() -> None:
+    source = Source(batch_bytes=300)
+    source.write()
+    source.pump()
+    source.write(4, size=100)
+    source.replica.settle(source.own, 1)
+    source.pump()
+    assert source.stream.narrow() == {OWN: [1]}
+    assert not source.stream.settled
 
 
 def test_a_member_is_sent_only_what_all_nodes_need() -> None:
