@@ -84,6 +84,9 @@ def notes(state: dict[str, Any]) -> list[str]:
     for queue in state.get("queues", []):
         if queue.get("publishers_waiting"):
             found.append(f"{queue['publishers_waiting']} publishes wait for room in the queue {queue['name']} ({limits(queue)})")
+        if queue.get("waiting_for_targets"):
+            targets = ", ".join(queue["waiting_for_targets"])
+            found.append(f"the queue {queue['name']} holds tasks for {targets}, and no worker there can run them")
         if queue.get("dropped"):
             found.append(f"{queue['dropped']} tasks of the queue {queue['name']} were dropped ({limits(queue)}, {queue['overflow']})")
     evicted = state.get("results", {}).get("evicted")

@@ -5,8 +5,14 @@ from __future__ import annotations
 from mesh.wire.entries import Message
 from mesh.wire.topology import Properties
 
+PRIORITY_MAX = 255
+MAX_TARGET_CHARS = 300
+"""A prefix and a name."""
 Kind = tuple[str, int, str]
 """(task, priority, target)"""
+NODE, WORKER, NEAR = "node:", "worker:", "near:"
+"""How a target begins: only workers of the node with that name or id, only the worker with that name or id; those of the node with that id
+rather than others."""
 
 
 def kind_of(message: Message) -> Kind:
@@ -19,3 +25,13 @@ def properties_of(kind: Kind) -> Properties | None:
     """As much of a message's properties as its kind tells."""
     _, priority, target = kind
     return Properties(priority=priority, target=target) if priority or target else None
+
+
+def problem_of(properties: Properties) -> str:
+    """Why no message can have these, or nothing."""
+    if not 0 <= properties.priority <= PRIORITY_MAX:
+        return f"invalid: a priority is between 0 and {PRIORITY_MAX}, not {properties.priority}"
+    target = properties.target
+    if target and not (target.startswith((NODE, WORKER, NEAR)) and not target.endswith(":") and len(target) <= MAX_TARGET_CHARS):
+        return f"invalid: a target is node:NAME, worker:NAME or near:NODE_ID, not {target[:40]!r}"
+    return ""

@@ -47,6 +47,8 @@ def status_report(machine: Machine) -> bytes:
                 "unsettled": queue.unsettled if queue is not None else 0,
                 "consumers": sum(name in worker.queues for worker in broker.workers.values()),
                 "waiting_for": dispatcher.waiting_for(name),
+                "waiting_for_targets": dispatcher.waiting_for_targets(name),
+                "active_consumer": _active_consumer(machine, name),
                 "dead_letters": broker.dead_letters.count(name),
                 **_limits(machine, name),
             }
@@ -59,6 +61,12 @@ def status_report(machine: Machine) -> bytes:
         "counters": {"delivered": dispatcher.delivered, "finished": broker.finished, "redelivered": broker.redelivered},
     }
     return _encode(report)
+
+
+def _active_consumer(machine: Machine, name: str) -> str | None:
+    placement = machine.broker.placement
+    worker = placement.consumer(name) if placement.has_single_consumer(name) else None
+    return worker.name if worker is not None else None
 
 
 def _limits(machine: Machine, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.early_offers import EarlyOffers
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
+from mesh.core.broker.placement import Placement
 from mesh.core.broker.plain import TERMINAL, Ended, is_plain
 from mesh.core.broker.pushes import Pushes
 from mesh.core.broker.queues import Queue, Record, rank
@@ -80,6 +81,7 @@ class Broker:
         self.admission = Admission(policies, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
         self.ageing = Ageing(settings)
         self.overflow = Overflow(policies, self.ageing, self._drop, tell)
+        self.placement = Placement(self, membership)
         self.paging = Paging(self, replica)
         self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease)
@@ -102,6 +104,7 @@ class Broker:
         self.active, self.now = True, now
         self.bodies.begin(now)
         self.ageing.reset()
+        self.placement.reset()
         self.takeover.index()
         self.workforce.judge_synced()
         self.takeover.restore_leases()

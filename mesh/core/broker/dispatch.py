@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from mesh.config import Settings
 from mesh.core.broker.broker import Broker, Post
-from mesh.core.broker.lanes import Lane
+from mesh.core.broker.placement import HasRoom
 from mesh.core.broker.queues import Record
 from mesh.core.broker.selection import take
 from mesh.core.broker.workers import WorkerState
@@ -55,35 +54,40 @@ class Dispatcher:
             return
         broker.dirty = False
         if broker.takes:
-            broker.takes.serve(broker, self._take, self._hand, lambda node, taken: self._post(node, taken, False))
+            broker.takes.serve(broker, self._pull, self._hand, lambda node, taken: self._post(node, taken, False))
         workers = [worker for worker in broker.workers.values() if worker.synced and worker.room > 0]
         if not workers:
             return
         self._first = (self._first + 1) % len(workers)
         workers = workers[self._first :] + workers[: self._first]
-        for worker in workers:
-            if worker.free_slots > 0:
-                self._give(worker, worker.free_slots)
+        self._fill(workers)
         ready = sum(queue.ready for queue in broker.queues.values())
         share = -(-ready // len(workers))
         for worker in workers:
             if ready and worker.room > 0:
-                self._give(worker, min(worker.room, max(share, 1)))
+                self._give(worker, min(worker.room, max(share, 1)), _has_room)
 
-    def _give(self, worker: WorkerState, limit: int) -> None:
-        records = self._take(worker, worker.queues, limit)
+    def _fill(self, workers: list[WorkerState]) -> None:
+        """Give work to slots that have none; what is near a node first to those there, and what they leave to all."""
+        placement = self._broker.placement
+        placement.deferred = False
+        for worker in workers:
+            if worker.free_slots > 0:
+                self._give(worker, worker.free_slots, _has_free_slot)
+        if placement.deferred:
+            for worker in workers:
+                if worker.free_slots > 0:
+                    self._give(worker, worker.free_slots, _has_free_slot)
+
+    def _give(self, worker: WorkerState, limit: int, has_room: HasRoom) -> None:
+        lanes = self._broker.placement.lanes(worker, worker.queues, has_room)
+        records = take(lanes, limit, self._broker.ageing) if lanes else []
         if records:
             self._hand(worker, records)
 
-    def _take(self, worker: WorkerState, names: Iterable[str], limit: int) -> list[Record]:
-        """What is next of these queues for a worker."""
-        queues, tasks = self._broker.queues, worker.tasks
-        lanes: list[Lane] = []
-        for name in names:
-            queue = queues.get(name)
-            if queue is not None and queue.ready:
-                lanes += [lane for lane in queue.lanes.values() if lane.task in tasks]
-        return take(lanes, limit, self._broker.ageing) if lanes else []
+    def _pull(self, worker: WorkerState, queue: str, count: int) -> list[Record]:
+        """What a consumer gets that asks for so many now."""
+        return take(self._broker.placement.lanes(worker, (queue,), _never), count, self._broker.ageing)
 
     def _hand(self, worker: WorkerState, taken: list[Record]) -> None:
         """Lease what was taken from its queue, and send it in frames that are not too large."""
@@ -140,18 +144,27 @@ class Dispatcher:
         able = {task for worker in self._broker.workers.values() if queue_name in worker.queues for task in worker.tasks}
         return sorted({task for task, _, _ in queue.kinds_waiting()} - able)
 
+    def waiting_for_targets(self, queue_name: str) -> list[str]:
+        """Targets of ready messages of a queue that no live worker can serve: no such node or worker, or none there that can run them."""
+        queue = self._broker.queues.get(queue_name)
+        return [] if queue is None else sorted({target for _, _, target in self._broker.placement.unserved(queue) if target})
+
     def notice(self) -> None:
-        """Tell the workers of a queue about tasks there that none of them has; once for each."""
+        """Tell the workers of a queue about messages there that none of them can run; once for each."""
         for queue in list(self._broker.queues.values()):
             if not queue.ready:
                 continue
             consumers = [worker for worker in self._broker.workers.values() if queue.name in worker.queues and worker.synced]
-            for task in self.waiting_for(queue.name) if consumers else ():
-                for worker in consumers:
-                    if (worker.id, task) not in self._noticed:
-                        self._noticed.add((worker.id, task))
-                        text = _nobody_has(queue.name, task)
-                        self._post(worker.node, Notice(worker.id, text), False)
+            if consumers:
+                unserved = sorted({(task, target) for task, _, target in self._broker.placement.unserved(queue)})
+                self._tell(consumers, [_nobody_runs(queue.name, task, target) for task, target in unserved])
+
+    def _tell(self, consumers: list[WorkerState], texts: list[str]) -> None:
+        for text in texts:
+            for worker in consumers:
+                if (worker.id, text) not in self._noticed:
+                    self._noticed.add((worker.id, text))
+                    self._post(worker.node, Notice(worker.id, text), False)
 
     def consumers_changed(self, reigning_s: float) -> Consumers | None:
         """The consumed queues, when they are not what was told last.
@@ -176,7 +189,22 @@ class Dispatcher:
         self._noticed = set()
 
 
-def _nobody_has(queue: str, task: str) -> str:
+def _nobody_runs(queue: str, task: str, target: str) -> str:
+    if target:
+        what = f"task {task!r}" if task else "plain messages"
+        return f"queue {queue!r} holds {what} for {target}, and no worker there can run that; it waits for one that does"
     if not task:
         return f"queue {queue!r} holds plain messages, which no worker takes; they wait for a consumer (mesh consume {queue})"
     return f"queue {queue!r} holds task {task!r}, which no worker on it has; it waits for one that does"
+
+
+def _has_free_slot(worker: WorkerState) -> bool:
+    return worker.free_slots > 0
+
+
+def _has_room(worker: WorkerState) -> bool:
+    return worker.room > 0
+
+
+def _never(worker: WorkerState) -> bool:
+    return False

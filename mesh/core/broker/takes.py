@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mesh.core.broker.queues import Record
@@ -12,8 +12,8 @@ from mesh.wire.messages import Take, Taken
 if TYPE_CHECKING:
     from mesh.core.broker.broker import Broker
 
-NextOf = Callable[[WorkerState, Iterable[str], int], list[Record]]
-"""(worker, queues, at most so many): lease what is next."""
+Pull = Callable[[WorkerState, str, int], list[Record]]
+"""(worker, queue, at most so many): lease what is next."""
 Hand = Callable[[WorkerState, list[Record]], None]
 """Deliver records that were just taken from their queue."""
 
@@ -31,7 +31,7 @@ class Takes:
         """A consumer wants something; one that has attached anew repeats what it wants."""
         self._waiting[take.worker, take.number] = take
 
-    def serve(self, broker: Broker, next_of: NextOf, hand: Hand, tell: Callable[[str, Taken], None]) -> None:
+    def serve(self, broker: Broker, pull: Pull, hand: Hand, tell: Callable[[str, Taken], None]) -> None:
         """Answer those that can be answered. What is on the disk only has to be read first; so is judged first what a consumer holds."""
         for key, take in list(self._waiting.items()):
             worker = broker.workers.get(take.worker)
@@ -39,7 +39,7 @@ class Takes:
                 del self._waiting[key]
             elif worker.synced:
                 queue = broker.queues.get(take.queue)
-                records = next_of(worker, (take.queue,), take.count)
+                records = pull(worker, take.queue, take.count)
                 if records:
                     hand(worker, records)
                 elif queue is not None and queue.is_read(worker.tasks):

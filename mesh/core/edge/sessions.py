@@ -19,6 +19,7 @@ from mesh.core.edge.gate import Gate
 from mesh.core.edge.uploads import Uploads
 from mesh.core.edge.waiting import Waiting
 from mesh.core.effects import Identity
+from mesh.core.kinds import problem_of
 from mesh.core.turn import Turn
 from mesh.wire.entries import Message
 from mesh.wire.messages import (
@@ -206,6 +207,9 @@ class Edge:
                 0 < len(message.id) <= MAX_ID_CHARS and 0 < len(message.queue) <= MAX_NAME_CHARS and len(message.task) <= MAX_NAME_CHARS
             ):
                 return "invalid: ids, queues and task names have 1 to 255 characters"
+            problem = problem_of(message.properties) if message.properties is not None else ""
+            if problem:
+                return problem
         return ""
 
     def _accept(self, id: bytes, submit: Submit) -> None:

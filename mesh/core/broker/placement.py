@@ -1,0 +1,105 @@
+"""Which worker may run what: by its queues and tasks, by the target of a message, and one consumer at a time where a queue says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from mesh.core.broker.lanes import Lane
+from mesh.core.broker.queues import Queue
+from mesh.core.broker.workers import WorkerState
+from mesh.core.cluster.membership import Membership
+from mesh.core.kinds import NEAR, NODE, WORKER, Kind
+
+if TYPE_CHECKING:
+    from mesh.core.broker.broker import Broker
+
+HasRoom = Callable[[WorkerState], bool]
+"""Whether a worker of a message's own node shall get it rather than others."""
+
+
+class Placement:
+    """Matches workers and lanes."""
+
+    def __init__(self, broker: Broker, membership: Membership) -> None:
+        self._broker = broker
+        self._membership = membership
+        self.has_single_consumer: Callable[[str], bool] = lambda queue: False
+        """Whether a queue was declared with ``single_active_consumer``."""
+        self._active: dict[str, str] = {}
+        """By queue, its one consumer."""
+        self.deferred = False
+        """Some lane was left to the workers of its own node since this was set to False."""
+
+    def lanes(self, worker: WorkerState, queues: Iterable[str], has_room: HasRoom) -> list[Lane]:
+        """Where a worker may take something now."""
+        known, tasks, single = self._broker.queues, worker.tasks, self.has_single_consumer
+        lanes: list[Lane] = []
+        for name in queues:
+            queue = known.get(name)
+            if queue is None or not queue.ready or (single(name) and self.consumer(name) is not worker):
+                continue
+            for lane in queue.lanes.values():
+                if lane.task in tasks and (not lane.target or self._may_take(worker, lane, has_room)):
+                    lanes.append(lane)
+        return lanes
+
+    def _may_take(self, worker: WorkerState, lane: Lane, has_room: HasRoom) -> bool:
+        if not self._suits(worker, lane.target):
+            return False
+        if not lane.target.startswith(NEAR):
+            return True
+        node = lane.target.removeprefix(NEAR)
+        if worker.node == node:
+            return True
+        for other in self._broker.workers.values():
+            if other.node == node and has_room(other) and self.can_run(other, lane.queue.name, lane.kind):
+                self.deferred = True
+                return False
+        return True
+
+    def can_run(self, worker: WorkerState, queue: str, kind: Kind) -> bool:
+        """Whether a live worker may run messages of a kind of a queue; ``near`` is a preference and does not keep it from that."""
+        task, _, target = kind
+        able = worker.synced and queue in worker.queues and task in worker.tasks and (not target or self._suits(worker, target))
+        return able and (not self.has_single_consumer(queue) or self.consumer(queue) is worker)
+
+    def _suits(self, worker: WorkerState, target: str) -> bool:
+        if target.startswith(NODE):
+            return target.removeprefix(NODE) in (worker.node, self._membership.name_of(worker.node))
+        if target.startswith(WORKER):
+            return target.removeprefix(WORKER) in (worker.id, worker.name)
+        return not target or target.startswith(NEAR)
+
+    # -- one consumer at a time --------------------
+
+    def consumer(self, queue: str) -> WorkerState | None:
+        """The consumer of a queue that has only one at a time: the same one until it is gone and all that it held is settled or back."""
+        workers = self._broker.workers
+        known = workers.get(self._active.get(queue, ""))
+        if known is not None and queue in known.queues and known.capacity:
+            return known
+        holders = {
+            worker.id for worker in workers.values() if any(record.message.queue == queue for record in worker.leases.values())
+        }  # after a takeover this is how the one is known
+        self._active.pop(queue, None)
+        for worker in workers.values():
+            if worker.synced and worker.capacity and queue in worker.queues and holders <= {worker.id}:
+                self._active[queue] = worker.id
+                return worker
+        return None
+
+    def reset(self) -> None:
+        """A new reign."""
+        self._active.clear()
+
+    # -- what nobody can run --------------------
+
+    def unserved(self, queue: Queue) -> list[Kind]:
+        """Kinds of what waits in a queue that no live worker can run."""
+        consumers = [worker for worker in self._broker.workers.values() if queue.name in worker.queues]
+        return [
+            kind
+            for kind in queue.kinds_waiting()
+            if not any(kind[0] in worker.tasks and (not kind[2] or self._suits(worker, kind[2])) for worker in consumers)
+        ]
