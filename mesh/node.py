@@ -15,16 +15,16 @@ from mesh.clock import Clock, SystemClock
 from mesh.config import Settings
 from mesh.core.cluster.alarms import DISK, MEMORY
 from mesh.core.cluster.twins import CLONED, LATER
-from mesh.core.effects import Batch, Gap, Identity
+from mesh.core.effects import Batch, Gap, Identity, Read
 from mesh.core.machine import Machine
 from mesh.errors import DiskFailed, DiskFull, IdentityTaken, RemoteProtocolError, StateDamaged
 from mesh.storage.base import Store
 from mesh.storage.footprint import Footprint
 from mesh.storage.room import Room
-from mesh.storage.writer import Row, Writer
+from mesh.storage.writer import Rows, Writer
 from mesh.transport.base import Knocked, LobbyReply, PeerConnected, PeerFrames, PeerRefused, SessionFrame, Transport, TransportEvent
 from mesh.wire import frames
-from mesh.wire.entries import Dot, Member
+from mesh.wire.entries import Member
 from mesh.wire.messages import Admitted, Knock, Refused
 
 DRAIN_LIMIT = 256
@@ -37,7 +37,7 @@ KNOCK_AGAIN_S = 15.0
 KNOCK_SOON_S = 0.5
 CANDIDATES_MAX = 1_024
 READ_ROWS = 512
-"""Most rows that are read at once."""
+"""Reads are put together until there are so many rows to read at once."""
 LOOK_AT_ROOM_S = 1.0
 ALARMS = {
     DISK: ("the disk is nearly full", "the disk has room again"),
@@ -99,9 +99,9 @@ class Node:
             self.machine = Machine(identity, settings or Settings(), store.load())
         self.machine.introduce(known or [])
         self._committed: SimpleQueue[int] = SimpleQueue()
-        self._rows: SimpleQueue[list[Row]] = SimpleQueue()
-        self._reads: list[Dot] = []
-        """Rows to be read."""
+        self._rows: SimpleQueue[list[Rows]] = SimpleQueue()
+        self._reads: deque[Read] = deque()
+        """What is to be read."""
         self._reading = False
         self._failures: deque[BaseException] = deque()
         self._candidates: SimpleQueue[str] = SimpleQueue()
@@ -137,7 +137,7 @@ class Node:
         self._committed.put(number)
         self._transport.wake()
 
-    def _on_read(self, rows: list[Row]) -> None:
+    def _on_read(self, rows: list[Rows]) -> None:
         self._rows.put(rows)
         self._transport.wake()
 
@@ -208,16 +208,18 @@ class Node:
     def _take_rows(self) -> None:
         while not self._rows.empty():
             self._reading = False
-            for row in self._rows.get_nowait():
-                self.machine.on_read(*row)
+            for number, rows in self._rows.get_nowait():
+                self.machine.on_read(number, rows)
 
     def _write(self) -> None:
         self._reads += self.machine.turn.take_reads()
         if self._reads and not self._reading:
             # A piece at a time: between two of them the writer commits
             self._reading = True
-            self._writer.read(self._reads[:READ_ROWS])
-            del self._reads[:READ_ROWS]
+            piece, rows = [self._reads.popleft()], 0
+            while self._reads and (rows := rows + len(piece[-1].sequences)) < READ_ROWS:
+                piece.append(self._reads.popleft())
+            self._writer.read(piece)
         if self._writer.idle:
             batch = self.machine.take_batch()
             if batch is not None and batch.small and self.machine.alone:

@@ -6,12 +6,12 @@ The contract of the loop that drives a :class:`mesh.core.machine.Machine` (after
 2. take ``sends`` and send them: they depend on nothing that is not yet on disk;
 3. when the disk is idle, take the ``Batch`` and commit it as one fsynced transaction;
 4. when that is done, report it with ``on_committed``: what had to wait for the disk appears in ``sends``;
-5. take the ``reads`` and report each row with ``on_read``, in any later turn: None for a row that is no longer there.
+5. take the ``reads`` and report the rows of each with ``on_read``, in any later turn: None for a row that is no longer there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mesh.wire.entries import Member
@@ -54,6 +54,16 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.entries or self.settled or self.heads or self.special)
+
+
+@dataclass(slots=True)
+class Read:
+    """Rows of one journal that are to be read, together."""
+
+    number: int
+    journal: bytes
+    sequences: Sequence[int]
+    """Ascending."""
 
 
 @dataclass(slots=True)

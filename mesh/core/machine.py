@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mesh.config import Settings
@@ -283,11 +283,11 @@ class Machine:
         """The batch of that number is on the disk."""
         self.turn.committed(number)
         self.bodies.cool()
-        self.replica.pages.page_out(self.turn.durable_mark)
+        self.replica.on_durable(self.turn.durable_mark)
 
-    def on_read(self, journal: bytes, sequence: int, row: bytes | None) -> None:
-        """A row that ``turn.take_reads`` has named, None when it is no longer there."""
-        self.replica.reads.on_read((journal, sequence), row)
+    def on_read(self, number: int, rows: Sequence[bytes | None]) -> None:
+        """The rows that a read of ``turn.take_reads`` has named, None for one that is no longer there."""
+        self.replica.reads.on_read(number, rows)
 
     # -- events from outside --------------------
 

@@ -6,8 +6,7 @@ mark >= m; each cut begins a new mark. "Has copies" is therefore one comparison 
 
 from __future__ import annotations
 
-from mesh.core.effects import Batch
-from mesh.wire.entries import Dot
+from mesh.core.effects import Batch, Read
 from mesh.wire.messages import HeadState, PeerMessage, SessionReply
 
 
@@ -19,7 +18,7 @@ class Turn:
         self.durable_mark = 0
         self._peers: list[tuple[str, PeerMessage]] = []
         self._sessions: list[tuple[bytes, SessionReply]] = []
-        self._reads: list[Dot] = []
+        self._reads: list[Read] = []
         self._entries: dict[tuple[bytes, int], bytes] = {}
         self._batch = Batch(1)
         self._held_peers: list[tuple[str, PeerMessage]] = []
@@ -48,12 +47,12 @@ class Turn:
 
     # -- rows to be read --------------------
 
-    def read(self, dot: Dot) -> None:
-        """Have the row of a committed entry read."""
-        self._reads.append(dot)
+    def read(self, read: Read) -> None:
+        """Have rows of committed entries read."""
+        self._reads.append(read)
 
-    def take_reads(self) -> list[Dot]:
-        """The rows to read; each is handed out once."""
+    def take_reads(self) -> list[Read]:
+        """The rows to read; each read is handed out once."""
         taken, self._reads = self._reads, []
         return taken
 

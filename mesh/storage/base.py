@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from mesh.core.effects import Batch, Restored
-from mesh.wire.entries import Dot
 
 
 class Store(Protocol):
@@ -21,8 +21,11 @@ class Store(Protocol):
         second one reports as written (Rebello et al., "Can Applications Recover from fsync Failures?", 2020; rule R7).
         """
 
-    def read(self, dots: list[Dot]) -> list[bytes | None]:
-        """The rows of committed entries, None for one that is not there; in the thread that commits. Raises StateDamaged, DiskFailed."""
+    def read(self, journal: bytes, sequences: Sequence[int]) -> list[bytes | None]:
+        """The rows of committed entries, asked for in ascending order, None for one that is not there; in the thread that commits.
+
+        Raises StateDamaged, DiskFailed.
+        """
 
     def get_meta(self, key: str) -> bytes | None:
         """A small value kept beside the entries, or None."""

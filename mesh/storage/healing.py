@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mesh.core.effects import Batch, Gap, Restored
@@ -19,7 +19,6 @@ from mesh.storage import damage, salvage
 from mesh.storage.damage import Damage
 from mesh.storage.home import sync_directory
 from mesh.storage.sqlite import SqliteStore, kept_log_of, log_of
-from mesh.wire.entries import Dot
 
 log = logging.getLogger("mesh.storage")
 
@@ -66,9 +65,9 @@ class HealingStore:
         """As SqliteStore.commit."""
         self._store.commit(batch)
 
-    def read(self, dots: list[Dot]) -> list[bytes | None]:
+    def read(self, journal: bytes, sequences: Sequence[int]) -> list[bytes | None]:
         """As SqliteStore.read."""
-        return self._store.read(dots)
+        return self._store.read(journal, sequences)
 
     def get_meta(self, key: str) -> bytes | None:
         """As SqliteStore.get_meta."""

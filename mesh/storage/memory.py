@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mesh.core.effects import Batch, Restored
-from mesh.wire.entries import Dot
 from mesh.wire.messages import HeadState
 
 
@@ -34,9 +35,9 @@ class MemoryStore:
         if batch.vote is not None:
             self._vote = batch.vote
 
-    def read(self, dots: list[Dot]) -> list[bytes | None]:
+    def read(self, journal: bytes, sequences: Sequence[int]) -> list[bytes | None]:
         """The rows of committed entries, None for one that is not there."""
-        return [self._journals.get(journal, {}).get(sequence) for journal, sequence in dots]
+        return [self._journals.get(journal, {}).get(sequence) for sequence in sequences]
 
     def get_meta(self, key: str) -> bytes | None:
         """A small value kept beside the entries, or None."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
+from mesh.core.cluster.ranges import to_ranges
 from mesh.core.effects import Batch, Gap, Restored, Salvage
 from mesh.errors import DiskFailed, DiskFull, LocalProtocolError, StateDamaged, StateLocked, StateRefused, StateTooNew
 from mesh.storage import schema, wal
 from mesh.storage.salvage import Remains, salvaged_crc
 from mesh.storage.schema import APPLICATION_ID, DAMAGED_KEY, SCHEMA_KEY, SEQUENCE_BITS, SEQUENCE_MASK, entry_crc, row_crc
-from mesh.wire.entries import Dot
 from mesh.wire.messages import HeadState
 
 STATEMENT_BYTES_MAX = 64 << 20
@@ -264,13 +264,15 @@ class SqliteStore:
             salvage.gaps.append(Gap(*row))
         return salvage
 
-    def read(self, dots: list[Dot]) -> list[bytes | None]:
-        """The rows of committed entries, None for one that is not there. Raises StateDamaged, DiskFailed."""
+    def read(self, journal: bytes, sequences: Sequence[int]) -> list[bytes | None]:
+        """The rows of committed entries, asked for in ascending order, None for one that is not there. Raises StateDamaged, DiskFailed."""
         with self._lock:
+            number = self._numbers.get(journal)
+            if number is None:
+                return [None] * len(sequences)
+            rows = [number << SEQUENCE_BITS | sequence for sequence in sequences]
+            found: dict[int, bytes] = {}
             try:
-                numbers = self._numbers
-                rows = [numbers[journal] << SEQUENCE_BITS | sequence if journal in numbers else 0 for journal, sequence in dots]
-                found: dict[int, bytes] = {}
                 for start in range(0, len(rows), READ_ROWS):
                     found.update(self._read(rows[start : start + READ_ROWS]))
             except sqlite3.Error as error:
@@ -278,15 +280,28 @@ class SqliteStore:
         return [found.get(row) for row in rows]
 
     def _read(self, rows: list[int]) -> Iterator[tuple[int, bytes]]:
-        # As one row of text: the GIL is given up and won back for each row that a statement yields (see schema.py).
-        statement = "SELECT group_concat(id || ' ' || crc || ' ' || hex(data), ';') FROM entry WHERE id IN (SELECT value FROM json_each(?))"
-        text: str | None = self._db.execute(statement, (_json(rows),)).fetchone()[0]
-        for line in text.split(";") if text else ():
-            number, crc, data = line.split(" ")
-            row, blob = int(number), bytes.fromhex(data)
-            if int(crc) != entry_crc(row, blob):
+        one = len(rows) == 1
+        for row, crc, data in self._db.execute("SELECT id, crc, data FROM entry WHERE id = ?", rows) if one else self._read_ranges(rows):
+            if crc != entry_crc(row, data):
                 raise self._damaged(f"row {row}")
-            yield row, blob
+            yield row, data
+
+    def _read_ranges(self, rows: list[int]) -> Iterator[tuple[int, int, bytes]]:
+        # As one row of text: the GIL is given up and won back for each row that a statement yields (see schema.py).
+        statement = (
+            "SELECT group_concat(entry.id), group_concat(crc), group_concat(length(data)), group_concat(hex(data), '')"
+            " FROM json_each(?) AS range CROSS JOIN entry"
+            " WHERE entry.id BETWEEN json_extract(range.value, '$[0]') AND json_extract(range.value, '$[1]')"
+        )
+        ranges = to_ranges(rows)
+        pairs = list(zip(ranges[::2], ranges[1::2], strict=True))
+        ids, crcs, sizes, text = self._db.execute(statement, (_json(pairs),)).fetchone()
+        if ids is None:
+            return
+        data, end = bytes.fromhex(text), 0
+        for row, crc, size in zip(map(int, ids.split(",")), map(int, crcs.split(",")), map(int, sizes.split(",")), strict=True):
+            start, end = end, end + size
+            yield row, crc, data[start:end]
 
     # -- writing ------------------------------------------------------------------------------------------------------------------
 

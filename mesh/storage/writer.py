@@ -7,13 +7,12 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from mesh.core.effects import Batch
+from mesh.core.effects import Batch, Read
 from mesh.errors import DiskFull
 from mesh.storage.base import Store
-from mesh.wire.entries import Dot
 
-Row = tuple[bytes, int, bytes | None]
-"""Journal, sequence, encoded entry or None."""
+Rows = tuple[int, list[bytes | None]]
+"""Number of a read, and what it has found."""
 FULL_PAUSE_S = 1.0
 """Pause before a full disk is tried again."""
 
@@ -35,7 +34,7 @@ class Writer:
         done: Callable[[int], None],
         failed: Callable[[BaseException], None],
         make_room: Callable[[], bool] = lambda: False,
-        read: Callable[[list[Row]], None] = lambda rows: None,
+        read: Callable[[list[Rows]], None] = lambda rows: None,
     ) -> None:
         self._store = store
         self._done = done
@@ -47,7 +46,7 @@ class Writer:
         """A batch waits for room."""
         self._idle = True
         # Measured, hand-over to a sleeping thread and back: SimpleQueue 5.6 us, Lock 6.8 us, Condition 8.2 us.
-        self._batches: SimpleQueue[Batch | list[Dot] | None] = SimpleQueue()
+        self._batches: SimpleQueue[Batch | list[Read] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="mesh-writer", daemon=True)
         self._thread.start()
 
@@ -63,9 +62,9 @@ class Writer:
         self._idle = False
         self._batches.put(batch)
 
-    def read(self, dots: list[Dot]) -> None:
+    def read(self, reads: list[Read]) -> None:
         """Have rows read that were committed; they come in the same order."""
-        self._batches.put(dots)
+        self._batches.put(reads)
 
     def commit_here(self, batch: Batch) -> None:
         """Commit in the caller's thread, the one that submits, and return when it is durable; only when ``idle``.
@@ -94,7 +93,7 @@ class Writer:
         while (batch := self._batches.get()) is not None:
             try:
                 if isinstance(batch, list):
-                    self._read([(*dot, row) for dot, row in zip(batch, self._store.read(batch), strict=True)])
+                    self._read([(read.number, self._store.read(read.journal, read.sequences)) for read in batch])
                     continue
                 self._commit(batch)
                 self._idle = True

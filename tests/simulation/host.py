@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,7 @@ class Host:
         self.powered = True
         machine = self.machine = Machine(self._identity(), replace(self.world.settings), self.disk.restored())
         machine.replica.on_added.append(self._note_added)
+        machine.replica.on_passed.append(self._note_passed)
         machine.replica.on_settled.append(self._note_settled)
         invariants.r9_terms_only_rise(self.world, self, machine)
         machine.alarms.set(DISK, self.low)
@@ -103,6 +104,10 @@ class Host:
     def _note_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if isinstance(entry, Message) and journal.owner == self.id:
             self.world.history.wrote(entry, (journal.name, sequence))
+
+    def _note_passed(self, journal: Journal, sequences: Sequence[int], entries: Sequence[Entry]) -> None:
+        for sequence, entry in zip(sequences, entries, strict=True):
+            self._note_added(journal, sequence, entry)
 
     def _note_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         self.world.history.settled.add((journal.name, sequence))

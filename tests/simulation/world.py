@@ -11,11 +11,11 @@ from typing import Any
 
 from mesh.config import Settings
 from mesh.core.cluster.twins import CLONED
-from mesh.core.effects import Batch
+from mesh.core.effects import Batch, Read
 from mesh.core.machine import Machine
 from mesh.node import CALM_TICK_S, KNOCK_SOON_S, TICK_S
 from mesh.wire import frames
-from mesh.wire.entries import Chunk, Dot, Message, Result
+from mesh.wire.entries import Chunk, Message, Result
 from mesh.wire.messages import Confirm, Deliver, Knock, Submit, Vote, Voted
 from tests.simulation import invariants
 from tests.simulation.history import History
@@ -119,8 +119,8 @@ class World:
     def carry_out(self, host: Host, machine: Machine) -> None:
         """Send and commit what the core has decided, in the order of its contract."""
         self._send(host, machine)
-        for dot in machine.turn.take_reads():
-            self.after(self.rng.uniform(*host.disk.commit_s), self._read_done, host, host.life, dot)
+        for read in machine.turn.take_reads():
+            self.after(self.rng.uniform(*host.disk.commit_s), self._read_done, host, host.life, read)
         if host.flight is None:
             batch = machine.take_batch()
             if batch is None:
@@ -129,9 +129,10 @@ class World:
                 host.flight = batch
                 self.after(self.rng.uniform(*host.disk.commit_s), self._commit_done, host, host.life)
 
-    def _read_done(self, host: Host, life: int, dot: Dot) -> None:
+    def _read_done(self, host: Host, life: int, read: Read) -> None:
         if host.life == life and host.machine is not None:
-            host.step(host.machine.on_read, *dot, host.disk.entries.get(dot))
+            rows = [host.disk.entries.get((read.journal, sequence)) for sequence in read.sequences]
+            host.step(host.machine.on_read, read.number, rows)
 
     def _send(self, host: Host, machine: Machine) -> None:
         sends = machine.take_sends()

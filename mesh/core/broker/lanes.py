@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesh.core.cluster.replica import Journal
@@ -15,17 +17,17 @@ if TYPE_CHECKING:
 
 RUN_SPAN = 1024
 """Messages of several nodes may pass each other by so many places while they are on the disk: else each would need a run of its own."""
-CHUNK_MESSAGES = 4096
+CHUNK_MESSAGES = 1024
 """Read at once, unless their bytes are too many."""
 NEVER = 1 << 62
 
 
-class Waiting(NamedTuple):
-    """A message to be read, and its place in the line."""
+class Segment(NamedTuple):
+    """Messages of one journal to be read, ascending, and their places in the line."""
 
-    order: int
     journal: Journal
-    sequence: int
+    sequences: list[int]
+    orders: list[int]
 
 
 class Run:
@@ -117,57 +119,74 @@ class Lane:
             self._index(record.order, record.journal, record.sequence)
 
     def _index(self, order: int, journal: Journal, sequence: int) -> None:
-        run = self._open.get(journal.name)
-        if run is not None and run.last < sequence and run.order <= order < run.order + RUN_SPAN:
-            run.last = sequence
-            return
-        self._open[journal.name] = self.insert_run(Run(order, journal, sequence, sequence))
+        self._index_run(Run(order, journal, sequence, sequence))
 
-    def insert_run(self, run: Run) -> Run:
+    def _index_run(self, new: Run) -> None:
+        name = new.journal.name
+        run = self._open.get(name)
+        if run is not None and run.last < new.first and run.order <= new.order < run.order + RUN_SPAN:
+            run.last = new.last
+            return
+        self.insert_run(new)
+        if run is None or run.last < new.first:
+            self._open[name] = new
+
+    def pass_through(self, order: int, journal: Journal, sequences: Sequence[int]) -> None:
+        """New messages of this lane, ascending, come behind all others, and are on their way to the disk."""
+        self.paged += len(sequences)
+        for start in range(0, len(sequences), RUN_SPAN):
+            piece = sequences[start : start + RUN_SPAN]
+            self._index_run(Run(order + start, journal, piece[0], piece[-1]))
+
+    def insert_run(self, run: Run) -> None:
         """Note a run at its place in the line."""
         if not self.runs or self.runs[-1].order <= run.order:
             self.runs.append(run)
         else:
             self.runs.insert(bisect_right([other.order for other in self.runs], run.order), run)
-        return run
 
-    def next_chunk(self, budget_bytes: int) -> list[Waiting]:
-        """The next messages to be read; each has to be answered with :meth:`arrive`, in any order."""
-        chunk: list[Waiting] = []
-        while self.runs and len(chunk) < CHUNK_MESSAGES and (budget_bytes > 0 or not chunk):
+    def next_chunk(self, budget_bytes: int) -> list[Segment]:
+        """The next messages to be read; each segment has to be answered with :meth:`arrive`, in any order."""
+        chunk: list[Segment] = []
+        messages = 0
+        while self.runs and messages < CHUNK_MESSAGES and (budget_bytes > 0 or not chunk):
             run = self.runs[0]
             order = run.order
+            sequences: list[int] = []
             for sequence, lane, size in run.journal.paged.walk(run.first, run.last):
                 if lane != self.number:
                     continue
-                if len(chunk) == CHUNK_MESSAGES or (chunk and budget_bytes <= 0):
+                if messages == CHUNK_MESSAGES or (messages and budget_bytes <= 0):
                     run.first, run.order = sequence, order
                     break
-                chunk.append(Waiting(order, run.journal, sequence))
+                sequences.append(sequence)
                 order += 1
+                messages += 1
                 budget_bytes -= size
             else:
                 self.runs.popleft()
                 if self._open.get(run.journal.name) is run:
                     del self._open[run.journal.name]
+            if sequences:
+                chunk.append(Segment(run.journal, sequences, list(range(order - len(sequences), order))))
         if chunk:
-            self._under_way = min(waiting.order for waiting in chunk)
+            self._under_way = min(segment.orders[0] for segment in chunk)
             self._expected = len(chunk)
-            self.refill_at = len(chunk) // 2
+            self.refill_at = messages
         elif not self.runs:
             self._under_way = NEVER
         return chunk
 
-    def arrive(self, record: Record | None) -> bool:
-        """One of the chunk was read, or (None) is not to be handed out any more; True with the last of it."""
-        if record is not None:
-            self._arrived.append(record)
+    def arrive(self, records: list[Record]) -> bool:
+        """A segment was read, and these of it are to be handed out; True with the last of the chunk."""
+        self._arrived += records
         self._expected -= 1
         if self._expected:
             return False
-        arrived, self._arrived = sorted(self._arrived, key=lambda record: record.order), []
+        arrived, self._arrived = self._arrived, []
         self._under_way = NEVER
         if arrived:
+            arrived.sort(key=attrgetter("order"))
             self._merge(arrived)
         return True
 
@@ -176,7 +195,7 @@ class Lane:
         while lane and lane[-1].order > arrived[0].order:
             newer.append(lane.pop())
         if newer and newer[-1].order < arrived[-1].order:
-            arrived = sorted([*arrived, *newer], key=lambda record: record.order)
+            arrived = sorted([*arrived, *newer], key=attrgetter("order"))
             newer = []
         lane.extend(arrived)
         lane.extend(reversed(newer))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from mesh.core.broker.lanes import Lane, Run, Waiting
+from mesh.core.broker.lanes import Lane, Run, Segment
 from mesh.core.broker.queues import Queue, Record
 from mesh.core.cluster.paged import Header, Stretch
 from mesh.core.cluster.pages import Gone
@@ -31,6 +32,8 @@ class Paging:
         self._apart: set[tuple[bytes, int]] = set()
         """Paged messages that have a record all the same, as a worker holds them: no lane counts them."""
         self._pages.may_go = self._may_go
+        self._pages.may_pass = self._may_pass
+        self._pages.on_passed = self._on_passed
         self._pages.on_gone = self._on_gone
         self._pages.on_settled = self._on_settled
 
@@ -86,6 +89,37 @@ class Paging:
         for (queue, kind), paged in lanes.items():
             self._broker.queues[queue].lane(kind).page_out(sorted(paged, key=attrgetter("order")))
 
+    def _may_pass(self, ids: list[str], lanes: set[int]) -> bool:
+        """New messages behind others that are on the disk."""
+        broker = self._broker
+        if not broker.active:
+            return True
+        if not all(self._has_paged(*self._pages.lanes[lane]) for lane in lanes):
+            return False
+        known = (broker.results, broker.ended, broker.takeover)
+        return broker.records.keys().isdisjoint(ids) and not any(those.has_any(ids) for those in known)
+
+    def _has_paged(self, queue_name: str, kind: Kind) -> bool:
+        queue = self._broker.queues.get(queue_name)
+        lane = queue.lanes.get(kind) if queue is not None else None
+        return lane is not None and lane.paged > 0
+
+    def _on_passed(self, journal: Journal, sequences: Sequence[int], lanes: Sequence[int], sizes: Sequence[int]) -> None:
+        broker = self._broker
+        if not broker.active:
+            return
+        start = 0
+        for number, group in groupby(lanes):
+            end = start + len(list(group))
+            name, kind = self._pages.lanes[number]
+            queue = broker.queue(name)
+            queue.lane(kind).pass_through(broker.next_order, journal, sequences[start:end])
+            queue.ready += end - start
+            queue.bytes += sum(sizes[start:end])
+            broker.next_order += end - start
+            broker.overflow.grown.add(name)
+            start = end
+
     # -- in --------------------
 
     def refill(self) -> None:
@@ -100,34 +134,36 @@ class Paging:
 
     def _read(self, queue: Queue, lane: Lane) -> None:
         chunk = lane.next_chunk(self._pages.chunk_bytes)
-        for waiting in chunk:
-            self._replica.reads.ask((waiting.journal.name, waiting.sequence), partial(self._come, queue, lane, waiting))
+        for segment in chunk:
+            self._replica.read(segment.journal, segment.sequences, partial(self._come, queue, lane, segment))
         if not chunk:
             self._broker.dirty = True  # what was indexed was settled, and stood before what is in memory
 
-    def _come(self, queue: Queue, lane: Lane, waiting: Waiting, entry: Entry | None) -> None:
-        """A message of a lane was read."""
-        if lane.arrive(self._admit(queue, lane, waiting, entry)):
+    def _come(self, queue: Queue, lane: Lane, segment: Segment, entries: list[Entry | None]) -> None:
+        """A segment of a lane was read."""
+        if lane.arrive(self._admit(queue, lane, segment, entries)):
             self._broker.dirty = True
 
-    def _admit(self, queue: Queue, lane: Lane, waiting: Waiting, entry: Entry | None) -> Record | None:
-        broker, journal, sequence = self._broker, waiting.journal, waiting.sequence
-        if not broker.active or broker.queues.get(queue.name) is not queue or not self._is_whole(journal, sequence, entry):
-            return None
-        assert isinstance(entry, Message)
-        if self._apart and (journal.name, sequence) in self._apart:
-            self._complete(entry)
-            return None
-        if not self._pages.page_in(journal, sequence, entry):
-            return None
-        lane.paged -= 1
-        return self._record(entry, journal, sequence, waiting.order)
-
-    def _record(self, message: Message, journal: Journal, sequence: int, order: int) -> Record:
-        record = self._broker.records[message.id] = Record(message, journal, sequence, order)
-        record.state = RecordState.PAGED
-        record.move(RecordEvent.PAGED_IN)
-        return record
+    def _admit(self, queue: Queue, lane: Lane, segment: Segment, entries: list[Entry | None]) -> list[Record]:
+        """Records of those that are still to be handed out."""
+        broker, journal = self._broker, segment.journal
+        if not broker.active or broker.queues.get(queue.name) is not queue:
+            return []
+        messages: dict[int, Message] = {}
+        for sequence, entry in zip(segment.sequences, entries, strict=True):
+            if not self._is_whole(journal, sequence, entry):
+                continue
+            assert isinstance(entry, Message)
+            if self._apart and (journal.name, sequence) in self._apart:
+                self._complete(entry)
+            else:
+                messages[sequence] = entry
+        messages = self._pages.page_in(journal, messages)
+        lane.paged -= len(messages)
+        orders = dict(zip(segment.sequences, segment.orders, strict=True))
+        records = [Record(message, journal, sequence, orders[sequence]) for sequence, message in messages.items()]
+        broker.records.update((record.message.id, record) for record in records)
+        return records
 
     def _is_whole(self, journal: Journal, sequence: int, entry: Entry | None) -> bool:
         """Whether a message was read, of a journal that is still here. Raises StateDamaged when it should have been there."""
@@ -150,12 +186,15 @@ class Paging:
         header = self._pages.header(paged.lane, paged.key)
         self._broker.queues[header.queue].lane(kind_of(header)).paged -= 1
         self._apart.add((journal.name, sequence))
-        record = self._record(header, journal, sequence, 0)
+        record = self._broker.records[header.id] = Record(header, journal, sequence, 0)
+        record.state = RecordState.PAGED
+        record.move(RecordEvent.PAGED_IN)
         record.size = paged.size
-        self._replica.reads.ask((journal.name, sequence), partial(self._body_comes, journal, sequence))
+        self._replica.read(journal, (sequence,), partial(self._body_comes, journal, sequence))
         return record
 
-    def _body_comes(self, journal: Journal, sequence: int, entry: Entry | None) -> None:
+    def _body_comes(self, journal: Journal, sequence: int, entries: list[Entry | None]) -> None:
+        (entry,) = entries
         if self._broker.active and (journal.name, sequence) in self._apart and self._is_whole(journal, sequence, entry):
             assert isinstance(entry, Message)
             self._complete(entry)
@@ -163,7 +202,7 @@ class Paging:
     def _complete(self, message: Message) -> None:
         record = self._broker.records[message.id]
         self._apart.discard((record.journal.name, record.sequence))
-        self._pages.page_in(record.journal, record.sequence, message)
+        self._pages.page_in(record.journal, {record.sequence: message})
         record.message = message
 
     def put_back(self, record: Record) -> bool:

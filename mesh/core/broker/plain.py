@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mesh.wire.entries import Message
 from mesh.wire.messages import OutcomeKind
 
@@ -28,6 +30,10 @@ class Ended:
 
     def __contains__(self, id: str) -> bool:
         return id in self._last or id in self._before
+
+    def has_any(self, ids: Collection[str]) -> bool:
+        """Whether one of these has ended."""
+        return not (self._last.isdisjoint(ids) and self._before.isdisjoint(ids))
 
     def add(self, id: str) -> None:
         """It will not be handed out again."""

@@ -24,6 +24,7 @@ class Quarantine:
         if self._absences.forgotten(sender):
             self._open = True
             self._replica.on_added.append(self._on_added)
+            self._replica.inspected = True
 
     def close(self, sender: str, name: str, wall_ms: int) -> None:
         """The batch was applied: put aside, in the same transaction, what is new in it and not known under another dot."""
@@ -31,6 +32,7 @@ class Quarantine:
             return
         self._open = False
         self._replica.on_added.remove(self._on_added)
+        self._replica.inspected = False
         brought, self._brought = self._brought, []
         since_ms = self._absences.since_ms(sender) or wall_ms
         for journal, sequence, message in brought:

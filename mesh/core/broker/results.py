@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mesh.config import Settings
 from mesh.core.cluster.replica import Journal, Replica
@@ -61,6 +61,10 @@ class Results:
 
     def __contains__(self, id: str) -> bool:
         return id in self._by_id
+
+    def has_any(self, ids: Iterable[str]) -> bool:
+        """Whether there is a result of one of these tasks."""
+        return not self._by_id.keys().isdisjoint(ids)
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,10 @@ class Takeover:
                 self.restore_lease(id)
             elif id in self._broker.results:
                 del self._replication.soft_leases[id]
+
+    def has_any(self, ids: Iterable[str]) -> bool:
+        """Whether one of these tasks, whose message has not come, may be running."""
+        return not self._replication.soft_leases.keys().isdisjoint(ids)
 
     def restore_lease(self, id: str) -> None:
         """Somebody knew that this message is with a worker; unless that has said since that it isn't, it may be running."""

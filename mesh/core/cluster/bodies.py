@@ -112,5 +112,5 @@ class Bodies:
         if type(entry) is Chunk and entry.data:
             then(entry.data)
         else:
-            self._replica.reads.ask((journal.name, sequence), lambda entry: then(entry.data if type(entry) is Chunk else None))
+            self._replica.reads.ask(journal.name, (sequence,), lambda found: then(found[0].data if type(found[0]) is Chunk else None))
         return True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mesh.core.id_table import KEY_BYTES
@@ -71,8 +71,11 @@ class _Chunk:
     def place(self, at: int) -> Place:
         return Place(bytes(self.keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]), self.lanes[at], self.sizes[at])
 
-    def remove(self, at: int) -> None:
-        del self.offsets[at], self.lanes[at], self.sizes[at], self.keys[at * KEY_BYTES : (at + 1) * KEY_BYTES]
+    def remove(self, at: int, end: int) -> bytes:
+        """Take out what lies between two places; returns the keys."""
+        keys = bytes(self.keys[at * KEY_BYTES : end * KEY_BYTES])
+        del self.offsets[at:end], self.lanes[at:end], self.sizes[at:end], self.keys[at * KEY_BYTES : end * KEY_BYTES]
+        return keys
 
 
 class Paged:
@@ -106,6 +109,22 @@ class Paged:
         chunk.lanes.append(lane)
         chunk.sizes.append(size)
 
+    def extend(self, sequences: Sequence[int], keys: bytes, lanes: Sequence[int], sizes: Sequence[int]) -> None:
+        """Note messages, ascending, that come after all that are here."""
+        start = 0
+        while start < len(sequences):
+            number = sequences[start] >> CHUNK_BITS
+            chunk = self._chunks.get(number)
+            if chunk is None:
+                chunk = self._chunks[number] = _Chunk()
+            end = bisect_left(sequences, (number + 1) << CHUNK_BITS, start)
+            chunk.offsets.extend([sequence & CHUNK_MASK for sequence in sequences[start:end]])
+            chunk.keys += keys[start * KEY_BYTES : end * KEY_BYTES]
+            chunk.lanes.extend(lanes[start:end])
+            chunk.sizes.extend(sizes[start:end])
+            start = end
+        self._count += len(sequences)
+
     def get(self, sequence: int) -> Place | None:
         """What is known of a message, None when it is not here."""
         chunk = self._chunks.get(sequence >> CHUNK_BITS)
@@ -120,11 +139,40 @@ class Paged:
         if chunk is None or at < 0:
             return None
         place = chunk.place(at)
-        chunk.remove(at)
-        self._count -= 1
+        self._cut(number, at, at + 1)
+        return place
+
+    def take(self, sequences: Sequence[int]) -> tuple[list[int], bytes]:
+        """Forget messages, ascending; returns which of them were here, and their keys."""
+        found: list[int] = []
+        keys = bytearray()
+        start = 0
+        while start < len(sequences):
+            number = sequences[start] >> CHUNK_BITS
+            end = bisect_left(sequences, (number + 1) << CHUNK_BITS, start)
+            chunk = self._chunks.get(number)
+            if chunk is not None:
+                wanted = array("H", [sequence & CHUNK_MASK for sequence in sequences[start:end]])
+                at = bisect_left(chunk.offsets, wanted[0])
+                if chunk.offsets[at : at + len(wanted)] == wanted:  # as a rule: a run is read from its beginning
+                    found += sequences[start:end]
+                    keys += self._cut(number, at, at + len(wanted))
+                else:
+                    for sequence in sequences[start:end]:
+                        place = self.pop(sequence)
+                        if place is not None:
+                            found.append(sequence)
+                            keys += place.key
+            start = end
+        return found, bytes(keys)
+
+    def _cut(self, number: int, at: int, end: int) -> bytes:
+        chunk = self._chunks[number]
+        keys = chunk.remove(at, end)
+        self._count -= end - at
         if not chunk.offsets:
             del self._chunks[number]
-        return place
+        return keys
 
     def clear(self) -> None:
         """Forget all."""

@@ -1,12 +1,13 @@
 """Which messages a node has in memory whole, and what it knows of those that lie on its disk only (decision 060).
 
-As long as all messages fit into the window nothing is done. What comes beyond it is paged out once it is durable; the oldest stay.
+As long as all messages fit into the window nothing is done. What comes beyond it passes through: it is indexed at once, and forgotten when
+it is durable. What can't, as its queue has nothing on the disk yet, is paged out once it is durable; the oldest stay.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,8 @@ OVERHEAD_BYTES = 800
 LANES_MAX = 1 << 16
 SEQUENCE_BITS = 40
 SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
-SWEEP_BUCKETS = 1024
-"""Looked at in one turn: a round through the table takes a few seconds, a turn a millisecond."""
+SWEEP_IDS = 8_000
+"""Looked at in one tick: a round through a million takes a few seconds, a tick a few milliseconds."""
 CHUNKS_IN_WINDOW = 16
 CHUNK_BYTES_MAX = 4 << 20
 
@@ -57,6 +58,14 @@ class Pages:
         self._journals: dict[int, Journal] = {}
         self._numbers: dict[bytes, int] = {}
         self._next_number = 1
+        self.may_pass: Callable[[list[str], set[int]], bool] = lambda ids, lanes: True
+        """Whether new messages with these ids, of these lanes, can do without a place in memory from the first."""
+        self.on_passed: Callable[[Journal, Sequence[int], Sequence[int], Sequence[int]], None] = lambda journal, sequences, lanes, sizes: (
+            None
+        )
+        """Told of those that do: their sequences, and for each its lane and the size of its body."""
+        self._passing: deque[tuple[int, Journal, Sequence[int]]] = deque()
+        """(mark, journal, sequences) of messages that are indexed and will be on the disk from the mark on."""
         self._candidates: deque[tuple[int, Journal, int]] = deque()
         """(mark, journal, sequence) of messages that came while the window was full."""
         self._to_sweep = 0
@@ -69,6 +78,30 @@ class Pages:
         if self.resident_bytes > self.window_bytes:
             self._candidates.append((mark, journal, sequence))
 
+    def pass_through(self, journal: Journal, sequences: Sequence[int], messages: Sequence[Message], mark: int) -> bool:
+        """Index new messages, which are on the disk from ``mark`` on, and keep them in ``passing`` until then.
+
+        False, and nothing is changed, when there is room, or one of them has to stay in memory.
+        """
+        sizes = [len(message.body) for message in messages]
+        if self.resident_bytes + OVERHEAD_BYTES * len(sizes) + sum(sizes) <= self.window_bytes:
+            return False
+        if any(map(_stays, messages)):
+            return False
+        ids = [message.id for message in messages]
+        lanes = [self.lane_number(message.queue, kind_of(message)) for message in messages]
+        if max(lanes) >= LANES_MAX or not self.may_pass(ids, set(lanes)):
+            return False
+        place = self._place(journal, 0)
+        keys = self._ids.add_many(ids, [place | sequence for sequence in sequences])
+        if keys is None:
+            return False
+        journal.paged.extend(sequences, keys, lanes, sizes)
+        journal.passing.update(zip(sequences, messages, strict=True))
+        self._passing.append((mark, journal, sequences))
+        self.on_passed(journal, sequences, lanes, sizes)
+        return True
+
     def left(self, message: Message) -> None:
         """A message in memory was settled."""
         self.resident_bytes -= OVERHEAD_BYTES + len(message.body)
@@ -78,6 +111,7 @@ class Pages:
         place = journal.paged.pop(sequence)
         if place is None:
             return None
+        journal.passing.pop(sequence, None)
         header = self.header(place.lane, place.key)
         self._ids.pop(place.key)
         self.on_settled(journal, sequence, header, place.size)
@@ -90,6 +124,7 @@ class Pages:
                 self.left(entry)
         journal.live.clear()
         journal.paged.clear()
+        journal.passing.clear()
         number = self._numbers.pop(journal.name, None)
         if number is not None:
             del self._journals[number]
@@ -104,7 +139,11 @@ class Pages:
 
     def page_out(self, durable_mark: int) -> None:
         """Let go what is durable by now, as far as the window is too full."""
-        candidates = self._candidates
+        passing, candidates = self._passing, self._candidates
+        while passing and passing[0][0] <= durable_mark:
+            _, journal, sequences = passing.popleft()
+            for sequence in sequences:
+                journal.passing.pop(sequence, None)
         if not candidates or candidates[0][0] > durable_mark:
             return
         gone: Gone = []
@@ -126,30 +165,31 @@ class Pages:
         One that was tried before, has a countdown or else more to it than a body and a place in line is not worth an index of its own,
         nor is a second one with the same id, of which one is about to be settled.
         """
-        properties = message.properties
-        stays = properties is not None and (properties.transient or properties.deaths)
-        if stays or _special(message) != _NOTHING_SPECIAL or len(self.lanes) >= LANES_MAX:
+        if _stays(message) or len(self.lanes) >= LANES_MAX:
             return False
-        number = self._numbers.get(journal.name)
-        if number is None:
-            number = self._numbers[journal.name] = self._next_number
-            self._journals[number] = journal
-            self._next_number += 1
-        key = self._ids.add(message.id, number << SEQUENCE_BITS | sequence)
+        key = self._ids.add(message.id, self._place(journal, sequence))
         if key is None:
             return False
         journal.paged.add(sequence, key, self.lane_number(message.queue, kind_of(message)), len(message.body))
         return True
 
-    def page_in(self, journal: Journal, sequence: int, message: Message) -> bool:
-        """A paged message is in memory again; False when it was settled meanwhile."""
-        place = journal.paged.pop(sequence)
-        if place is None:
-            return False
-        self._ids.pop(place.key)
-        journal.live[sequence] = message
-        self.resident_bytes += OVERHEAD_BYTES + len(message.body)
-        return True
+    def _place(self, journal: Journal, sequence: int) -> int:
+        number = self._numbers.get(journal.name)
+        if number is None:
+            number = self._numbers[journal.name] = self._next_number
+            self._journals[number] = journal
+            self._next_number += 1
+        return number << SEQUENCE_BITS | sequence
+
+    def page_in(self, journal: Journal, messages: dict[int, Message]) -> dict[int, Message]:
+        """Paged messages, ascending, are in memory again; returns them without those that were settled meanwhile."""
+        found, keys = journal.paged.take(list(messages))
+        if len(found) < len(messages):
+            messages = {sequence: messages[sequence] for sequence in found}
+        self._ids.discard_many(keys)
+        journal.live.update(messages)
+        self.resident_bytes += OVERHEAD_BYTES * len(messages) + sum([len(message.body) for message in messages.values()])
+        return messages
 
     # -- questions --------------------
 
@@ -179,5 +219,11 @@ class Pages:
         """Forget, little by little, the ids of journals that were dropped."""
         if self._to_sweep:
             journals = self._journals
-            if self._ids.sweep(lambda number: number >> SEQUENCE_BITS in journals, SWEEP_BUCKETS):
+            if self._ids.sweep(lambda number: number >> SEQUENCE_BITS in journals, SWEEP_IDS):
                 self._to_sweep -= 1
+
+
+def _stays(message: Message) -> bool:
+    """Whether there is more to a message than the index can tell."""
+    properties = message.properties
+    return (properties is not None and (properties.transient or bool(properties.deaths))) or _special(message) != _NOTHING_SPECIAL

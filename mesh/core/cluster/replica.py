@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import merge
 from itertools import pairwise
+from typing import cast
 
 from mesh.core.cluster.paged import Paged
 from mesh.core.cluster.pages import Pages
 from mesh.core.cluster.ranges import expand, intersection, subtract, to_ranges, union
-from mesh.core.cluster.reads import Reads
+from mesh.core.cluster.reads import Reads, Then
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
@@ -35,7 +36,7 @@ Listener = Callable[["Journal", int, Entry], None]
 class Journal:
     """What this node knows of one journal: how far it has come, and its live entries."""
 
-    __slots__ = ("digest", "live", "name", "owner", "paged", "scope", "upto")
+    __slots__ = ("digest", "live", "name", "owner", "paged", "passing", "scope", "upto")
 
     def __init__(self, name: bytes, owner: str, scope: int, upto: int = 0, digest: int = 0) -> None:
         self.name = name
@@ -46,7 +47,9 @@ class Journal:
         self.live: dict[int, Entry] = {}
         """By sequence, as far as they are in memory."""
         self.paged = Paged()
-        """The others: messages that are on the disk only."""
+        """The others: messages that are on the disk only, or are on their way there."""
+        self.passing: dict[int, Message] = {}
+        """Those that are on their way."""
 
     @property
     def count(self) -> int:
@@ -104,6 +107,12 @@ class Replica:
             self.journals[journal.name] = journal
         self.on_added: list[Listener] = []
         self.on_settled: list[Listener] = []
+        self.on_passed: list[Callable[[Journal, Sequence[int], Sequence[Entry]], None]] = []
+        """A journal has grown by messages that listeners to single entries are not told of."""
+        self.inspected = False
+        """Somebody wants to see each message that comes."""
+        self._postponed: list[tuple[Journal, Sequence[int], Then]] = []
+        """Reads of what is still on its way to the disk."""
         self.on_dropped: list[Callable[[Journal], None]] = []
         """A journal is about to be forgotten, with what is live in it."""
         self.forks: set[bytes] = set()
@@ -140,9 +149,16 @@ class Replica:
             listener(journal, sequence, entry)
         return journal, sequence
 
-    def write_many(self, entries: Iterable[Entry]) -> tuple[Journal, int]:
+    def write_many(self, entries: Sequence[Entry]) -> tuple[Journal, int]:
         """Write bulk entries; returns the journal and the last sequence."""
         journal = self._own[Scope.BULK]
+        sequences = range(journal.upto + 1, journal.upto + 1 + len(entries))
+        if self._pass_through(journal, sequences, entries):
+            journal.digest = self._write_blobs(journal.name, sequences, entries, journal.digest)
+            journal.upto += len(entries)
+            self._turn.move_head(journal.head())
+            self._tell_passed(journal, sequences, entries)
+            return journal, journal.upto
         sequence, digest, name, live = journal.upto, journal.digest, journal.name, journal.live
         turn_write, crc32, listeners, came, mark = self._turn.write, zlib.crc32, self.on_added, self.pages.came, self._turn.mark
         for entry in entries:
@@ -159,6 +175,27 @@ class Replica:
         journal.digest = digest
         self._turn.move_head(journal.head())
         return journal, sequence
+
+    def _write_blobs(self, name: bytes, sequences: Sequence[int], entries: Sequence[Entry], digest: int) -> int:
+        turn_write, crc32 = self._turn.write, zlib.crc32
+        for sequence, entry in zip(sequences, entries, strict=True):
+            blob = encode(entry)
+            digest = crc32(blob, digest)
+            turn_write(name, sequence, blob)
+        return digest
+
+    def _pass_through(self, journal: Journal, sequences: Sequence[int], entries: Sequence[Entry]) -> bool:
+        """Index new messages that need no place in memory; False when one of them does."""
+        if self.inspected or set(map(type, entries)) != {Message}:
+            return False
+        messages = cast("Sequence[Message]", entries)
+        for message in messages:
+            share_names(message)
+        return self.pages.pass_through(journal, sequences, messages, self._turn.mark)
+
+    def _tell_passed(self, journal: Journal, sequences: Sequence[int], entries: Sequence[Entry]) -> None:
+        for listener in self.on_passed:
+            listener(journal, sequences, entries)
 
     def settle(self, journal: Journal, sequence: int) -> bool:
         """Remove an entry for good; False when it was not live."""
@@ -202,6 +239,10 @@ class Replica:
             self.journals[journal.name] = journal
             journal.upto, journal.digest = append.upto, append.digest
             self._turn.move_head(journal.head())
+        if append.base >= known and self._pass_through(journal, sequences, append.entries):
+            self._write_blobs(journal.name, sequences, append.entries, 0)
+            self._tell_passed(journal, sequences, append.entries)
+            return stale
         for sequence, entry in zip(sequences, append.entries, strict=True):
             if sequence > known:
                 share_names(entry)
@@ -257,6 +298,22 @@ class Replica:
         """The journals that this process writes."""
         return {journal.name for journal in self._own.values()}
 
+    # -- the disk --------------------
+
+    def on_durable(self, mark: int) -> None:
+        """All that was decided up to ``mark`` is on this disk."""
+        self.pages.page_out(mark)
+        postponed, self._postponed = self._postponed, []
+        for journal, sequences, then in postponed:
+            self.read(journal, sequences, then)
+
+    def read(self, journal: Journal, sequences: Sequence[int], then: Then) -> None:
+        """Have live entries read whose bytes are on the disk only, or are on their way there."""
+        if journal.passing.keys().isdisjoint(sequences):
+            self.reads.ask(journal.name, sequences, then)
+        else:
+            self._postponed.append((journal, sequences, then))
+
     # -- reconciliation --------------------
 
     def heads(self) -> list[HeadState]:
@@ -291,7 +348,9 @@ class Replica:
             entry = live.get(sequence)
             if entry is None and (not paged or sequence not in paged):
                 continue
-            if entry is None or is_cold(entry):
+            if entry is None:
+                entry = journal.passing.get(sequence) or fetched.get(sequence)
+            elif is_cold(entry):
                 entry = fetched.get(sequence)
             if entry is None or size >= budget_bytes:
                 upto = sequence - 1
@@ -311,7 +370,7 @@ class Replica:
             entry = journal.live.get(sequence)
             if entry is None:
                 place = journal.paged.get(sequence) if journal.paged else None
-                if place is None:
+                if place is None or sequence in journal.passing:
                     continue
                 budget_bytes -= 120 + place.size
             elif is_cold(entry):

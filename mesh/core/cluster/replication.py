@@ -78,15 +78,15 @@ class Replication:
         """Members that reported bulk journals of others: released once deputies cover those (R18b)."""
         self._acks: dict[str, Replicated] = {}
         self._settled_back: dict[str, dict[bytes, list[int]]] = {}
-        replica.on_added.append(self._on_added)
+        replica.on_added.append(self._on_grown)
+        replica.on_passed.append(self._on_grown)
         replica.on_settled.append(self._on_settled)
 
     # -- changes of the replica --------------------
 
-    def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
+    def _on_grown(self, journal: Journal, *_: object) -> None:
         for stream in self.streams.values():
-            if journal.name not in stream.behind:
-                stream.changed(journal)
+            stream.changed(journal)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if self.soft_leases and isinstance(entry, Message):

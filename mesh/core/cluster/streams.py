@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from functools import partial
 
 from mesh.core.cluster.ranges import to_ranges
 from mesh.core.cluster.replica import Journal, Replica
@@ -51,8 +50,8 @@ class Stream:
         self._in_flight_bytes = 0
         self._fetched: dict[bytes, dict[int, Entry]] = {}
         """By journal: entries that were read from the disk for this peer."""
-        self._fetching: dict[bytes, int] = {}
-        """By journal: rows that are still to come. It waits meanwhile, and others go ahead."""
+        self._fetching: set[bytes] = set()
+        """Journals of which rows are still to come. They wait meanwhile, and others go ahead."""
 
     def wants(self, journal: Journal) -> bool:
         """Whether the peer is to hold this journal whole: its own too, of which a crash may have cost it the unsynced tail."""
@@ -69,7 +68,7 @@ class Stream:
 
     def changed(self, journal: Journal) -> None:
         """A journal has grown."""
-        if self.wants(journal) and journal.upto > self.cursors.get(journal.name, 0):
+        if journal.name not in self.behind and self.wants(journal) and journal.upto > self.cursors.get(journal.name, 0):
             self.behind[journal.name] = None
 
     def settle(self, journal: Journal, sequence: int) -> None:
@@ -159,17 +158,13 @@ class Stream:
         """The next entry is on the disk only: have as many read as go into one batch."""
         sequences = replica.next_cold(journal, base, batch_bytes)
         fetched = self._fetched.setdefault(journal.name, {})
-        self._fetching[journal.name] = len(sequences)
+        self._fetching.add(journal.name)
 
-        def come(sequence: int, entry: Entry | None) -> None:
-            if entry is not None:
-                fetched[sequence] = entry
-            self._fetching[journal.name] -= 1
-            if not self._fetching[journal.name]:
-                del self._fetching[journal.name]
+        def come(entries: list[Entry | None]) -> None:
+            fetched.update((sequence, entry) for sequence, entry in zip(sequences, entries, strict=True) if entry is not None)
+            self._fetching.discard(journal.name)
 
-        for sequence in sequences:
-            replica.reads.ask((journal.name, sequence), partial(come, sequence))
+        replica.read(journal, sequences, come)
 
     def _take_leases(self) -> list[tuple[str, str, list[str]]]:
         leases, self.leases = self.leases, {}

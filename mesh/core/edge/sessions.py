@@ -220,12 +220,9 @@ class Edge:
             self.refused += 1
             self._turn.to_session(id, Confirm(submit.number, 0, problem))
             return
-        gate, waits = self.gate, self.waiting.add
-        size = 0
-        for message in submit.messages:
-            size += len(message.body)
-            if message.task:  # a plain message has no result
-                waits(message.id, id)
+        gate = self.gate
+        size = sum([len(message.body) for message in submit.messages])
+        self.waiting.add_many([message.id for message in submit.messages if message.task], id)  # a plain message has no result
         self._replica.write_many(submit.messages)
         for message in large:
             self.uploads.forget(message.chunks)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from mesh.core.id_table import BUCKETS, IdTable, key_of
+from mesh.core.id_table import FIRST, IdTable, key_of
 
-BUCKETS_A_TICK = 512
-"""Of the table, looked at in one tick: of a million waits eight thousand, so that the loop does not stand still."""
 IDS_A_TICK = 8_000
-"""Told to a new coordinator in one tick: all of a small table at once, as a result may have been lost with the old one."""
+"""Of the table, looked at or told to a new coordinator in one tick, so that the loop does not stand still."""
 
 
 class Waiting:
@@ -28,8 +26,8 @@ class Waiting:
         """A session was closed since the last tick: some waits may be for nobody."""
         self._rounds = 0
         """Rounds through the table that are left until all waits for nobody are forgotten."""
-        self._told_to: int | None = None
-        """The buckets whose ids a new coordinator has been told; None: all of them."""
+        self._told_to: bytes | None = None
+        """Up to where in the table a new coordinator has been told; None: all of it."""
 
     def add(self, id: str, session: bytes) -> None:
         """A session waits for this task."""
@@ -46,6 +44,14 @@ class Waiting:
             few[id] = session
         elif waiting != session:
             few[id] = {waiting, session}
+
+    def add_many(self, ids: Sequence[str], session: bytes) -> None:
+        """A session waits for these tasks."""
+        few = self._few
+        many = len(few) >= self._few_max and few.keys().isdisjoint(ids)
+        if not many or self._many.add_many(ids, [self._number(session)] * len(ids)) is None:
+            for id in ids:
+                self.add(id, session)
 
     def _number(self, session: bytes) -> int:
         number = self._numbers.get(session)
@@ -75,7 +81,7 @@ class Waiting:
     def ids(self) -> Iterator[str]:
         """All tasks that a session waits for."""
         yield from self._few
-        for id, number in self._many.items(0, BUCKETS):
+        for id, number in self._many.walk(FIRST, len(self._many))[0]:
             if number in self._sessions:
                 yield id
 
@@ -91,7 +97,7 @@ class Waiting:
 
     def tell_again(self) -> list[str]:
         """A new coordinator is to be told what is waited for: the first of it, and the rest by ``tick``."""
-        self._told_to = 0 if self._many else None
+        self._told_to = FIRST if self._many else None
         return list(self._few)
 
     @property
@@ -105,18 +111,12 @@ class Waiting:
             self._closed = False
             for id in [id for id, waiting in self._few.items() if not any(session in self._live for session in _in_order(waiting))]:
                 del self._few[id]
-        if self._rounds and self._many.sweep(lambda number: number in self._sessions, BUCKETS_A_TICK):
+        if self._rounds and self._many.sweep(lambda number: number in self._sessions, IDS_A_TICK):
             self._rounds -= 1
         if self._told_to is None:
             return []
-        ids: list[str] = []
-        while self._told_to < BUCKETS and len(ids) < IDS_A_TICK:
-            end = self._told_to + BUCKETS_A_TICK
-            ids += [id for id, number in self._many.items(self._told_to, end) if number in self._sessions]
-            self._told_to = end
-        if self._told_to >= BUCKETS:
-            self._told_to = None
-        return ids
+        found, self._told_to = self._many.walk(self._told_to, IDS_A_TICK)
+        return [id for id, number in found if number in self._sessions]
 
 
 def _in_order(waiting: bytes | set[bytes] | None) -> Collection[bytes]:

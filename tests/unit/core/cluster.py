@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from mesh.config import Settings
-from mesh.core.effects import Batch, Gap, Identity, Salvage
+from mesh.core.effects import Batch, Gap, Identity, Read, Salvage
 from mesh.core.machine import Machine
 from mesh.core.states import Role
 from mesh.wire import frames
-from mesh.wire.entries import Dot, Entry
+from mesh.wire.entries import Entry
 from tests.simulation.parts import Disk
 from tests.unit.core.programs import Client, Consumer, Program, Worker
 
@@ -305,8 +305,8 @@ class Cluster:
         action(*arguments)
         machine.flush()
         self._send(node, machine)
-        for dot in machine.turn.take_reads():
-            self._queue.append((self._read, node, node.life, dot))
+        for read in machine.turn.take_reads():
+            self._queue.append((self._read, node, node.life, read))
         if node.batch is None:
             node.batch = machine.take_batch()
             if node.batch is None:
@@ -355,9 +355,10 @@ class Cluster:
         if node.process is not None and node.life == life:
             self.turn(node, node.machine.on_session, session, frames.decode_request(blob))
 
-    def _read(self, node: Node, life: int, dot: Dot) -> None:
+    def _read(self, node: Node, life: int, read: Read) -> None:
         if node.process is not None and node.life == life:
-            self.turn(node, node.machine.on_read, *dot, node.disk.entries.get(dot))
+            rows = [node.disk.entries.get((read.journal, sequence)) for sequence in read.sequences]
+            self.turn(node, node.machine.on_read, read.number, rows)
 
     def _commit(self, node: Node, life: int) -> None:
         if node.process is None or node.life != life or node.disk_stalled or node.batch is None:

@@ -346,9 +346,7 @@ def test_i1_a_chunk_that_a_relieved_deputy_drops_while_it_reads_it_is_not_lost()
     assert message.chunks is not None
     fetch = Fetch(1, message.chunks, 0)
     cluster.turn(node, machine.on_session, reader.session, fetch)
-    journal, sequence = machine.bodies.places(message.chunks.body)[0]
     cluster.turn(node, machine.replication.on_release)
-    cluster.turn(node, machine.on_read, journal.name, sequence, None)
     cluster.calm()
     assert not [reply for reply in cluster.messages(Fetched, deputy, reader.name) if reply.error]
     cluster.turn(node, machine.on_session, reader.session, fetch)

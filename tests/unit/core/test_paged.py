@@ -34,6 +34,23 @@ def test_what_is_paged_is_a_dict_by_sequence(steps: list[tuple[bool, int]], firs
     assert paged.ranges() == to_ranges(sorted(model))
 
 
+@given(st.lists(st.sets(sequences, min_size=1).map(sorted), max_size=4), st.lists(st.sets(sequences).map(sorted), max_size=4))
+def test_many_are_noted_and_forgotten_at_once(added: list[list[int]], taken: list[list[int]]) -> None:
+    paged, model = Paged(), dict[int, Place]()
+    for part in added:
+        new = [sequence for sequence in part if sequence > max(model, default=0)]
+        places = [place(sequence) for sequence in new]
+        paged.extend(new, b"".join(one.key for one in places), [one.lane for one in places], [one.size for one in places])
+        model.update(zip(new, places, strict=True))
+    for part in [*taken, *added]:
+        here = [sequence for sequence in part if sequence in model]
+        assert paged.take(part) == (here, b"".join(model[sequence].key for sequence in here))
+        for sequence in here:
+            del model[sequence]
+        assert {sequence: paged.get(sequence) for sequence in paged.sequences(1, 3000)} == model
+        assert len(paged) == len(model)
+
+
 @given(st.sets(sequences))
 def test_runs_are_all_that_is_paged_by_lane(chosen: set[int]) -> None:
     paged = Paged()

@@ -200,3 +200,107 @@ def test_a_message_that_the_disk_has_lost_ends_the_node() -> None:
     cluster.nodes["a"].disk.entries.clear()
     with pytest.raises(StateDamaged, match="has lost"):
         cluster.worker("a")
+
+
+# -- what passes through --------------------
+
+OTHERS = [f"u{number:03d}" for number in range(30)]
+
+
+def passing(machine: Machine) -> list[str]:
+    return sorted(message.id for journal in bulk(machine) for message in journal.passing.values())
+
+
+def test_what_comes_behind_others_on_the_disk_takes_no_place_in_memory_beyond_its_commit() -> None:
+    cluster = Cluster("a", window_bytes=FEW_BYTES)
+    client = cluster.client("a")
+    client.submit(*IDS)
+    a = cluster["a"]
+    cluster.stall_disk("a")
+    records = len(a.broker.records)
+    number = client.submit(*OTHERS, body=b"the body")
+    assert (passing(a), len(a.broker.records), client.confirm(number)) == (OTHERS, records, None)
+    assert a.broker.queues["q"].ready == len(IDS + OTHERS)
+    cluster.resume_disk("a")
+    assert passing(a) == []
+    assert client.confirm(number) is not None
+    worker = cluster.worker("a", slots=2, capacity=3)
+    assert run_all(worker) == IDS + OTHERS
+    assert {delivery.body for delivery in worker.deliveries if delivery.id in OTHERS} == {b"the body"}
+
+
+def test_a_message_on_its_way_to_the_disk_is_read_when_it_is_there() -> None:
+    cluster = Cluster("a", window_bytes=0)
+    client = cluster.client("a")
+    client.submit("t")
+    cluster.stall_disk("a")
+    client.submit(*OTHERS)
+    worker = cluster.worker("a", slots=40)
+    assert list(worker.held) == ["t"]
+    cluster.resume_disk("a")
+    assert run_all(worker) == ["t", *OTHERS]
+
+
+def test_a_message_of_an_idle_queue_is_handed_out_although_the_window_is_full() -> None:
+    cluster = Cluster("a", window_bytes=FEW_BYTES)
+    client = cluster.client("a")
+    client.submit(*IDS)
+    worker = cluster.worker("a", queues=["quick"])
+    cluster.stall_disk("a")
+    client.submit("now", queue="quick")
+    assert list(worker.held) == ["now"]
+
+
+def test_a_deputy_gets_what_passes_through_without_a_look_at_the_disk() -> None:
+    cluster = Cluster("ab", window_bytes=FEW_BYTES)
+    cluster.until(cluster.agreed)
+    leader = cluster.coordinator
+    client = cluster.client(leader)
+    client.submit(*IDS)
+    reads = len(cluster[leader].replica.reads)
+    number = client.submit(*OTHERS)
+    confirm = client.confirm(number)
+    assert confirm is not None
+    assert confirm.copies == 2
+    assert reads == 0
+    assert passing(cluster["a"]) == passing(cluster["b"]) == []
+
+
+def test_what_is_known_already_does_not_pass_through() -> None:
+    cluster = Cluster("a", window_bytes=0)
+    client = cluster.client("a")
+    client.submit("done", "waits")
+    worker = cluster.worker("a", slots=1)
+    worker.finish("done")
+    worker.capacity = 0
+    client.submit(*IDS, "done", *OTHERS, *IDS[:2])
+    cluster.stall_disk("a")
+    client.submit("waits", *IDS)
+    cluster.resume_disk("a")
+    worker.capacity = 1
+    assert run_all(worker) == ["done", "waits", *IDS, *OTHERS]
+
+
+def test_a_message_settled_on_its_way_to_the_disk_is_gone() -> None:
+    cluster = Cluster("a", window_bytes=0)
+    client = cluster.client("a")
+    client.submit("t")
+    cluster.stall_disk("a")
+    client.submit(*OTHERS)
+    worker = cluster.worker("a", tasks=["other"])
+    worker.finish("u007")
+    assert "u007" not in passing(cluster["a"])
+    cluster.resume_disk("a")
+    assert list(client.results()) == ["u007"]
+    assert run_all(cluster.worker("a")) == ["t", *OTHERS[:7], *OTHERS[8:]]
+
+
+def test_a_restart_finds_what_has_passed_through_in_order() -> None:
+    cluster = Cluster("a", window_bytes=FEW_BYTES)
+    client = cluster.client("a")
+    client.submit(*IDS)
+    client.submit(*OTHERS)
+    cluster.crash("a")
+    cluster.start("a")
+    cluster.until(lambda: cluster.coordinator == "a")
+    assert run_all(cluster.worker("a", slots=4)) == IDS + OTHERS

@@ -127,3 +127,14 @@ def test_small_values_are_kept_beside_the_entries(opened: Reopening):
     opened.store.set_meta("mesh id", b"\x00one")
     opened.store.set_meta("mesh id", b"\x00two")
     assert opened.again().get_meta("mesh id") == b"\x00two"
+
+
+def test_rows_are_read_in_the_order_in_which_they_were_asked_for(opened: Reopening):
+    rows = {sequence: bytes([sequence % 256]) * (sequence % 7) + b"\x00" for sequence in range(1, 3001)}
+    opened.store.commit(Batch(1, [(TWO, 5, b"another's"), *((ONE, sequence, row) for sequence, row in rows.items())]))
+    opened.store.commit(Batch(2, settled=[(ONE, sequence) for sequence in range(100, 200)]))
+    for gone in range(100, 200):
+        del rows[gone]
+    for sequences in ([7], [150], range(1, 3001), range(90, 210), [1, 3, 4, 5, 9, 2999, 3000, 3001], range(5000, 5003)):
+        assert opened.store.read(ONE, sequences) == [rows.get(sequence) for sequence in sequences]
+    assert opened.store.read(b"3" * 16, [1, 2]) == [None, None]
