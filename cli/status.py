@@ -66,7 +66,7 @@ def draw(state: dict[str, Any]) -> Group:
         rows = [[_cell(row, column) for column in columns] for row in state.get(key, [])]
         if rows:
             parts.append(output.table(title, columns, rows))
-        else:
+        elif key not in SHOWN_WHEN_THERE:
             parts.append(f"no {title.lower()}{NONE_YET.get(key, '')}\n")
     parts += [escape(line) for line in notes(state)]
     if state.get("under_replicated"):
@@ -104,8 +104,10 @@ QUEUES = ("Queues", "queues", ("name", "ready", "delayed", "unsettled", "consume
 TABLES = [
     ("Nodes", "nodes", ("name", "role", "state", "address", "pid", "version", "skew_ms")),
     ("Workers", "workers", ("name", "node", "queues", "tasks", "slots", "active")),
+    ("Consumers", "consumers", ("name", "node", "queues", "prefetch", "unsettled")),
     QUEUES,
 ]
+SHOWN_WHEN_THERE = ("consumers",)
 NONE_YET = {"workers": "; start one: mesh worker -A APP"}
 
 

@@ -3,9 +3,13 @@
 from mesh.app import Mesh
 from mesh.errors import (
     BodyTooLarge,
+    Closed,
+    DeclaredOtherwise,
     DeliveriesExhausted,
     DiskLow,
+    InUse,
     InvalidSetting,
+    InvalidTopology,
     MeshBusy,
     MeshError,
     MeshNotFound,
@@ -21,8 +25,10 @@ from mesh.errors import (
     TaskDropped,
     TaskError,
     UnknownTask,
+    Unroutable,
     UsageError,
 )
+from mesh.messaging.connection import Connection, connect
 from mesh.result import AsyncResult
 from mesh.signature import Signature
 from mesh.task import Task
@@ -30,9 +36,14 @@ from mesh.task import Task
 __all__ = [
     "AsyncResult",
     "BodyTooLarge",
+    "Closed",
+    "Connection",
+    "DeclaredOtherwise",
     "DeliveriesExhausted",
     "DiskLow",
+    "InUse",
     "InvalidSetting",
+    "InvalidTopology",
     "Mesh",
     "MeshBusy",
     "MeshError",
@@ -51,5 +62,7 @@ __all__ = [
     "TaskDropped",
     "TaskError",
     "UnknownTask",
+    "Unroutable",
     "UsageError",
+    "connect",
 ]

@@ -22,6 +22,7 @@ from mesh.client.shared import release, shared_client
 from mesh.config import Settings
 from mesh.embedded import Embedded
 from mesh.errors import BodyTooLarge, NotEnoughCopies, PublishError, UnknownTask, UsageError
+from mesh.messaging.connection import Connection
 from mesh.signature import DEFAULT_QUEUE, Signature
 from mesh.task import CALL_OPTIONS, AsyncTask, Task, refuse_unknown
 from mesh.wire.bodies import encode_call
@@ -275,6 +276,13 @@ class Mesh:
             self._client_key = finder.key
         self._body_limit = settings.max_body_bytes
         return shared_client(self._client_key, lambda: Client(finder, self.name, settings))
+
+    def connection(self, *, timeout: float | None = None) -> Connection:
+        """A connection for plain messages; it shares the application's link to the node.
+
+        ``timeout`` is how long its calls may take, in seconds; the default is ``publish_timeout``.
+        """
+        return Connection(self, timeout=timeout)
 
     def close(self) -> None:
         """Close the connection, unless another application of this process uses it, and stop an embedded node.

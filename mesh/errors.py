@@ -82,6 +82,10 @@ class InUse(UsageError):
     """The exchange or queue is used: it is exclusive to another program, has consumers, holds messages, or is bound."""
 
 
+class Closed(UsageError):
+    """The connection was closed, or the consumer was cancelled."""
+
+
 class AppNotFound(UsageError):
     """The application named by ``-A`` can't be loaded."""
 

@@ -190,14 +190,17 @@ class _Incoming:
 
 
 class BodyReceiver:
-    """Bodies on their way from the mesh, by a key of the owner's; ``together`` of them at once, the others wait their turn."""
+    """Bodies on their way from the mesh, by a key of the owner's; ``together`` of them at once, the others wait their turn.
 
-    def __init__(self, together: int = FETCHES_MAX) -> None:
+    Its Fetches are numbered from ``first_number`` on: two receivers of one session have to differ in that.
+    """
+
+    def __init__(self, together: int = FETCHES_MAX, first_number: int = 0) -> None:
         self._together = together
         self._incoming: dict[str, _Incoming] = {}
         self._asked: dict[int, tuple[str, int, float]] = {}
         """Number of a Fetch to the body's key, the chunk's index, and when it was asked for."""
-        self._number = 0
+        self._number = first_number
         self._finished: list[tuple[str, str]] = []
 
     def __bool__(self) -> bool:

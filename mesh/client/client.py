@@ -12,23 +12,38 @@ import time
 from collections.abc import Callable, Iterable
 
 from mesh.client.bodies import BodySender
+from mesh.client.consumers import Consumers
 from mesh.client.duty import Duty, Mode
 from mesh.client.failures import answer_error
 from mesh.client.large import LargeResults
 from mesh.client.link import Link, Nodes
 from mesh.client.outbox import Outbox, Publication
 from mesh.client.pending import Pending, PendingTable
+from mesh.client.questions import Questions, held_latch
 from mesh.config import Settings
 from mesh.errors import MeshError
 from mesh.ids import body_id
 from mesh.transport.poller import READ, Poller
 from mesh.wire.entries import Message, Status
-from mesh.wire.messages import Answer, Attached, Confirm, Fetched, Go, Grant, Held, NewCoordinator, Query, Results, SessionReply, Watch
+from mesh.wire.messages import (
+    Answer,
+    Attached,
+    Confirm,
+    Deliver,
+    Fetched,
+    Go,
+    Grant,
+    Held,
+    NewCoordinator,
+    Notice,
+    OutcomesKept,
+    Results,
+    SessionReply,
+    Taken,
+)
 
 log = logging.getLogger("mesh")
 
-WATCH_IDS = 1000
-"""Most ids in one Watch."""
 CLOSE_TIMEOUT_S = 1.0
 FOREVER_S = threading.TIMEOUT_MAX
 
@@ -45,16 +60,15 @@ class Client:
         self._finder = finder
         self._settings = settings
         self._link = Link(finder, "client", name, settings)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._sender = BodySender(settings.piece_bytes, body_id)
         self._outbox = Outbox(settings.max_frame_bytes // 2, settings.link_window_bytes, settings.piece_bytes, self._sender)
         self._large = LargeResults()
         self._pending = PendingTable()
-        self._to_watch: list[str] = []
+        self._questions = Questions()
+        self.consumers = Consumers(self)
         self._generation = 0
         self._greeters: list[threading.Lock] = []
-        self._queries: dict[int, _Question] = {}
-        self._query_number = 0
         self._search_error: MeshError | None = None
         self._warned_queues: set[str] = set()
         self._ended = ""
@@ -62,7 +76,7 @@ class Client:
         self._doubtful = False
         """A caller was interrupted while it worked the connection, perhaps between taking something in and noting it."""
         self._polling = False
-        self._duty = Duty(self._wake)
+        self.duty = Duty(self._wake)
         self._woken = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -86,31 +100,44 @@ class Client:
         Raises NotAccepted, among them MeshBusy, QueueFull and DiskLow after the deadline (nothing will run), PublishUnknown (may run or
         not; the same ids again are safe), NotEnoughCopies (all will run), MeshNotFound or NotAllowed (no node: nothing was sent).
         """
+        return self.finish(self.submit_soon(messages, deadline_s))
+
+    def submit_soon(self, messages: list[Message], deadline_s: float) -> Publication:
+        """Hand over messages without waiting; they leave with the next call. :meth:`finish` says what became of them."""
         publication = Publication(messages, deadline_s)
-        with self._lock:
-            self._check_usable()
+        with self.lock:
+            self.check_usable()
             self._outbox.add(publication)
-        if not self._await(publication.latch, deadline_s):
-            with self._lock:
+        return publication
+
+    def send_now(self) -> None:
+        """What was handed over leaves as soon as the client's thread gets to it; for who does not wait at once."""
+        with self.lock:
+            self.duty.call()
+
+    def finish(self, publication: Publication) -> Confirm:
+        """Wait until messages are confirmed, at most until their deadline. Returns and raises as :meth:`submit`."""
+        if publication.latch.locked() and not self.await_latch(publication.latch, publication.deadline_s):
+            with self.lock:
                 absent = None if self._link.attached is not None else self._finder.not_found()
                 self._outbox.give_up(publication, "no answer before the deadline", absent)
         if publication.error is not None:
             raise publication.error
         if publication.warnings:
             self._warn(publication.warnings)
-        return Confirm(number=0, copies=publication.copies, warnings=publication.warnings)
+        return Confirm(number=0, copies=publication.copies, warnings=publication.warnings, unroutable=publication.unroutable)
 
     def greeting(self, deadline_s: float) -> Attached:
         """What the node said of itself and the mesh. Raises MeshNotFound, NotAllowed."""
-        latch = _latch()
-        with self._lock:
-            self._check_usable()
+        latch = held_latch()
+        with self.lock:
+            self.check_usable()
             attached = self._link.attached
             if attached is None:
                 self._greeters.append(latch)
                 self._search_error = None
         if attached is None:
-            self._await(latch, deadline_s)
+            self.await_latch(latch, deadline_s)
             attached = self._link.attached
         if attached is None:
             self.raise_why()
@@ -119,46 +146,46 @@ class Client:
 
     def expect(self, ids: Iterable[str]) -> list[Pending]:
         """The awaited results of tasks that are about to be submitted: the node sends them by itself."""
-        with self._lock:
+        with self.lock:
             return [self._pending.get(id) or self._pending.new(id, Status.PENDING) for id in ids]
 
     def watch(self, id: str) -> Pending:
         """The awaited result of a task that another process, or an earlier client, submitted."""
-        with self._lock:
-            self._check_usable()
+        with self.lock:
+            self.check_usable()
             pending = self._pending.get(id)
             if pending is None:
                 pending = self._pending.new(id)
-                self._to_watch.append(id)
-                self._duty.call()
+                self._questions.to_watch.append(id)
+                self.duty.call()
         return pending
 
     def ask(self, pending: Pending, deadline_s: float) -> None:
         """Have the node say how the task stands; returns when it has, or at the deadline. Raises MeshNotFound, NotAllowed."""
-        latch = _latch()
-        with self._lock:
-            self._check_usable()
+        latch = held_latch()
+        with self.lock:
+            self.check_usable()
             if pending.result is not None:
                 return
             pending.askers = [*(pending.askers or ()), latch.release]
-            self._to_watch.append(pending.id)
+            self._questions.to_watch.append(pending.id)
             self._search_error = None
-        answered = self._await(latch, deadline_s)
-        with self._lock:
+        answered = self.await_latch(latch, deadline_s)
+        with self.lock:
             pending.askers = [one for one in pending.askers or () if one != latch.release] or None
         if answered and pending.result is None and pending.status is None:
             self.raise_why()
 
     def look(self) -> None:
         """Have what has come taken in soon; for who looks at awaited results without waiting."""
-        with self._lock:
-            self._duty.resume()
+        with self.lock:
+            self.duty.resume()
 
     def wait(self, pending: Pending, deadline_s: float | None) -> bool:
         """Block until the result is there; False at the deadline. Raises MeshNotFound, NotAllowed when there never was a node."""
-        latch = _latch()
+        latch = held_latch()
         while self._add_waiter(pending, latch.release):
-            woken = self._await(latch, deadline_s)
+            woken = self.await_latch(latch, deadline_s)
             if pending.result is not None:
                 break
             if not woken:
@@ -173,15 +200,15 @@ class Client:
         """
         if not self._add_waiter(pending, callback):
             return False
-        with self._lock:
-            self._duty.begin_elsewhere()
+        with self.lock:
+            self.duty.begin_elsewhere()
         return True
 
     def forget_waiter(self, pending: Pending, callback: Callable[[], None]) -> None:
         """The counterpart of :meth:`when_done`."""
         self._remove_waiter(pending, callback)
-        with self._lock:
-            self._duty.end()
+        with self.lock:
+            self.duty.end()
 
     def query(self, what: str, argument: str, deadline_s: float) -> bytes:
         """Ask the mesh a question of docs/protocol.md; the answer is JSON.
@@ -189,16 +216,13 @@ class Client:
         Raises MeshNotFound, NotAllowed without a node, NoCoordinator, InvalidSetting, NotFound or MeshError when the answer is such an
         error, MeshError when it does not come in time.
         """
-        question = _Question(what, argument)
-        with self._lock:
-            self._check_usable()
-            self._query_number += 1
-            number = self._query_number
-            self._queries[number] = question
+        with self.lock:
+            self.check_usable()
+            question = self._questions.ask(what, argument)
             self._search_error = None
-        self._await(question.latch, deadline_s)
-        with self._lock:
-            self._queries.pop(number, None)
+        self.await_latch(question.latch, deadline_s)
+        with self.lock:
+            self._questions.forget(question)
         if question.answer is None:
             self.raise_why()
             raise MeshError(f"no answer to {what!r} before the deadline")
@@ -208,10 +232,10 @@ class Client:
 
     def close(self) -> None:
         """Leave politely. Calls that still wait raise."""
-        with self._lock:
+        with self.lock:
             self._closing = True
             self.usable = False
-            self._duty.close()
+            self.duty.close()
         if self._thread is not threading.current_thread():
             self._thread.join(CLOSE_TIMEOUT_S)
 
@@ -219,11 +243,12 @@ class Client:
         """In a forked child: the thread and the sockets belong to the parent, so that nothing of them may be touched."""
         self.usable = False
         self._ended = "this client belongs to the parent process"
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     # -- helpers, lock held --------------------
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Raise MeshError after a close, a failure of the thread, or in a forked child."""
         if not self.usable:
             raise MeshError(self._ended or "the client is closed")
 
@@ -234,6 +259,10 @@ class Client:
                 self._wake_in.send(b"\0")
             except OSError:
                 pass  # full: it will wake anyway; closed: nobody is there
+
+    def forget_search_error(self) -> None:
+        """Somebody begins to wait, with the lock held: that there was no node before is not his concern."""
+        self._search_error = None
 
     def raise_why(self) -> None:
         """Raise the reason why a callback came without a result: MeshNotFound, NotAllowed, MeshError; nothing if there is none."""
@@ -250,35 +279,35 @@ class Client:
                 log.warning("no live worker consumes the queue %r: its tasks wait; start one with: mesh worker -A APP -Q %s", queue, queue)
 
     def _add_waiter(self, pending: Pending, callback: Callable[[], None]) -> bool:
-        with self._lock:
+        with self.lock:
             if pending.result is not None:
                 return False
-            self._check_usable()
+            self.check_usable()
             pending.waiters = [*(pending.waiters or ()), callback]
             self._search_error = None
         return True
 
     def _remove_waiter(self, pending: Pending, callback: Callable[[], None]) -> None:
-        with self._lock:
+        with self.lock:
             pending.waiters = [one for one in pending.waiters or () if one != callback] or None
 
     # -- the connection --------------------
 
-    def _await(self, latch: threading.Lock, deadline_s: float | None) -> bool:
+    def await_latch(self, latch: threading.Lock, deadline_s: float | None) -> bool:
         """Wait for a latch, and work the connection meanwhile unless another thread does; False at the deadline."""
         try:
-            with self._lock:
-                mode = self._duty.begin()
+            with self.lock:
+                mode = self.duty.begin()
             if mode is not Mode.WAITS:
                 self._work(mode, latch, deadline_s)
             return latch.acquire(timeout=_remaining_s(deadline_s))
         finally:
-            with self._lock:
-                self._duty.end()
+            with self.lock:
+                self.duty.end()
 
     def _work(self, mode: Mode, latch: threading.Lock, deadline_s: float | None) -> None:
         if mode is Mode.ASKS:
-            self._duty.await_hand_over()
+            self.duty.await_hand_over()
         try:
             while latch.locked() and not self._closing and (left_s := _remaining_s(deadline_s)) > 0:
                 self._speak()
@@ -290,18 +319,19 @@ class Client:
         finally:
             self._polling = False
         if self._closing:
-            with self._lock:
-                self._duty.stand_down()
+            with self.lock:
+                self.duty.stand_down()
 
     def _run(self) -> None:
         reason = "the client is closed"
         try:
             while True:
-                with self._lock:
-                    mine = self._duty.take()
+                with self.lock:
+                    mine = self.duty.take()
                 if not mine:
-                    self._duty.rest()
+                    self.duty.rest()
                 elif self._closing:
+                    self._speak()  # acknowledgements that have not left
                     break
                 else:
                     self._turn()
@@ -314,8 +344,8 @@ class Client:
 
     def _turn(self) -> None:
         self._speak()
-        with self._lock:
-            handed_over = self._duty.hand_over()
+        with self.lock:
+            handed_over = self.duty.hand_over()
         if not handed_over:
             self._listen(FOREVER_S)
 
@@ -327,13 +357,15 @@ class Client:
         if self._link.attached is not None or self._link.searching or self._wanted():
             self._keep_attached(now_s)
         if self._link.attached is not None:
-            with self._lock:
+            with self.lock:
                 self._outbox.send(self._link.send, now_s)
                 if self._sender:
                     self._sender.send(self._link.send, now_s)
                     self._outbox.send(self._link.send, now_s)  # a message follows its body at once
                 self._large.send(self._link.send, now_s, self._pending)
-                self._send_questions()
+                self._questions.send(self._link.send)
+                if self.consumers:
+                    self.consumers.send(self._link.send, self._link.generation, now_s)
 
     def _listen(self, most_s: float) -> None:
         self._polling = True
@@ -352,7 +384,7 @@ class Client:
         return min(self._link.pause_s(), 0.02) if self._outbox.waiting else self._link.pause_s()
 
     def _wanted(self) -> bool:
-        return bool(self._outbox) or bool(self._to_watch) or bool(self._queries) or bool(self._greeters) or len(self._pending) > 0
+        return bool(self._outbox or self._questions or self._greeters or self.consumers or len(self._pending))
 
     def _keep_attached(self, now_s: float) -> None:
         link, before = self._link, self._link.error
@@ -367,24 +399,23 @@ class Client:
             self._attached_anew()
 
     def _search_failed(self, error: MeshError) -> None:
-        with self._lock:
+        with self.lock:
             self._search_error = error
             self._outbox.fail_unsent(error)
             self._welcome()
-            for question in self._queries.values():
-                question.finish(None)
+            self._questions.give_up()
             if self._link.generation == 0:  # later on, results are still to be expected from whoever comes back
                 self._wake_waiters()
+                _call(self.consumers.wake())
 
     def _attached_anew(self) -> None:
-        with self._lock:
+        with self.lock:
             self._search_error = None
             self._welcome()
             self._outbox.submit_again()
             self._large.again()
-            for question in self._queries.values():
-                question.sent = False
             self._watch_all()
+            self.consumers.again()
 
     def _welcome(self) -> None:
         for latch in self._greeters:
@@ -393,44 +424,39 @@ class Client:
 
     def _watch_all(self) -> None:
         unknown_to_node = self._outbox.unconfirmed_ids()
-        self._to_watch = [id for id in self._pending.ids() if id not in unknown_to_node]
-
-    def _send_questions(self) -> None:
-        while self._to_watch:
-            if not self._link.send(Watch(self._to_watch[:WATCH_IDS])):
-                return
-            del self._to_watch[:WATCH_IDS]
-        for number, question in self._queries.items():
-            if not question.sent:
-                question.sent = self._link.send(Query(number, question.what, question.argument))
+        self._questions.again(id for id in self._pending.ids() if id not in unknown_to_node)
 
     def _handle(self, replies: list[SessionReply]) -> None:
         now_s = time.monotonic()
         wake: list[Callable[[], None]] = []
-        with self._lock:
+        with self.lock:
             for reply in replies:
-                if isinstance(reply, Results):
+                if isinstance(reply, Deliver | OutcomesKept | Taken):
+                    wake += self.consumers.on(reply)
+                elif isinstance(reply, Results):
                     wake += self._pending.settle(self._large.keep(reply, self._pending))
                 elif isinstance(reply, Confirm):
                     again = self._outbox.confirm(reply, now_s)
-                    self._to_watch += [id for id in again if self._pending.get(id) is not None]
+                    self._questions.to_watch += [id for id in again if self._pending.get(id) is not None]
                 elif isinstance(reply, Held):
                     self._outbox.hold(reply)
                 elif isinstance(reply, Go):
                     self._outbox.go(reply)
                 elif isinstance(reply, Answer):
-                    question = self._queries.get(reply.number)
-                    if question is not None:
-                        question.finish(reply)
+                    self._questions.on_answer(reply)
                 elif isinstance(reply, NewCoordinator):
                     self._watch_all()
                     self._large.again()
+                    self.consumers.again()
                 elif isinstance(reply, Fetched):
                     wake += self._pending.settle(self._large.on_fetched(reply))
+                    wake += self.consumers.on_fetched(reply)
                 elif isinstance(reply, Grant):
                     refused = self._sender.on_grant(reply, now_s)
                     if refused is not None:
                         self._outbox.refuse_upload(*refused)
+                elif isinstance(reply, Notice):
+                    log.warning("%s", reply.text)
         _call(wake)
 
     def _wake_waiters(self) -> None:
@@ -440,42 +466,19 @@ class Client:
             _call(wake)
 
     def _end(self, reason: str) -> None:
-        with self._lock:
+        with self.lock:
             self._closing = True
             self.usable = False
-            self._duty.close()
-            self._duty.hand_over()
+            self.duty.close()
+            self.duty.hand_over()
             self._ended = reason
             self._outbox.fail_all(MeshError(reason))
             self._welcome()
-            for question in self._queries.values():
-                question.finish(None)
+            self._questions.give_up()
             self._wake_waiters()
+            _call(self.consumers.wake())
             self._wake_in.close()
             self._wake_out.close()
-
-
-class _Question:
-    __slots__ = ("answer", "argument", "latch", "sent", "what")
-
-    def __init__(self, what: str, argument: str) -> None:
-        self.what = what
-        self.argument = argument
-        self.sent = False
-        self.answer: Answer | None = None
-        self.latch = _latch()
-
-    def finish(self, answer: Answer | None) -> None:
-        if self.latch.locked():
-            self.answer = answer
-            self.latch.release()
-
-
-def _latch() -> threading.Lock:
-    """A lock to block on: much cheaper than an Event, and there is one for each call."""
-    latch = threading.Lock()
-    latch.acquire()
-    return latch
 
 
 def _remaining_s(deadline_s: float | None) -> float:

@@ -104,6 +104,11 @@ class Duty:
             self._called.release()
             self._left_at_s = float("-inf")
 
+    def nudge(self) -> None:
+        """There is something to do that may wait for the next call, or as long as a connection rests after one."""
+        if self._holder is not None:
+            self._wake()
+
     # -- the client's thread --------------------
 
     def take(self) -> bool:

@@ -44,8 +44,10 @@ class Publication:
         "exposed",
         "latch",
         "messages",
+        "on_done",
         "short",
         "taken",
+        "unroutable",
         "waits_for",
         "warnings",
     )
@@ -64,6 +66,10 @@ class Publication:
         self.waits_for = ""
         """What a node said last about the room that there is not (``code: text``), empty while none said so."""
         self.copies = 0
+        self.unroutable = 0
+        """Messages that no queue took, and that were not mandatory."""
+        self.on_done: Callable[[], None] | None = None
+        """Called when it is done, with the client's lock held."""
         self.warnings: list[str] = []
         self.error: MeshError | None = None
         self.done = False
@@ -98,6 +104,7 @@ class Publication:
         """``count`` of the messages have the confirm's copies."""
         self.copies = min(self.copies, confirm.copies) if self.accepted else confirm.copies
         self.accepted += count
+        self.unroutable += confirm.unroutable
         self.warnings.extend(queue for queue in confirm.warnings if queue not in self.warnings)
         self.short = self.short or confirm.error.removeprefix(NOT_ENOUGH_COPIES).strip()
         if self.accepted == len(self.messages):
@@ -108,6 +115,8 @@ class Publication:
         if not self.done:
             self.done, self.error = True, error
             self.latch.release()
+            if self.on_done is not None:
+                self.on_done()
 
 
 class _Frame:

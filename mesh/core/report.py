@@ -12,6 +12,8 @@ from mesh.wire.entries import Member
 if TYPE_CHECKING:
     from mesh.core.machine import Machine
 
+PLAIN = frozenset([""])
+"""What a consumer of plain messages offers to run."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,6 +40,19 @@ def status_report(machine: Machine) -> bytes:
                 "active": len(worker.leases),
             }
             for worker in sorted(broker.workers.values(), key=lambda w: w.name)
+            if worker.tasks != PLAIN
+        ],
+        "consumers": [
+            {
+                "name": worker.name,
+                "node": membership.name_of(worker.node),
+                "queues": worker.queues,
+                "prefetch": worker.capacity,
+                "unsettled": len(worker.leases),
+                "pid": worker.pid,
+            }
+            for worker in sorted(broker.workers.values(), key=lambda w: (w.name, w.id))
+            if worker.tasks == PLAIN and (worker.queues or worker.leases)
         ],
         "queues": [
             {

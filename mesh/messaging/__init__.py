@@ -1,1 +1,1 @@
-"""Messages below the task API: exchanges, queues, publishing and consuming."""
+"""Plain messages: the message API below the task API. ``Mesh.connection()`` and ``mesh.connect()`` are where a program begins."""

@@ -1,0 +1,190 @@
+"""What a publish may say of a message, and messages on their way."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+from msgspec.structs import replace
+
+from mesh import ids
+from mesh.client.client import Client
+from mesh.client.outbox import Publication
+from mesh.errors import InvalidTopology, PublishError
+from mesh.messaging.message import encode_body
+from mesh.wire.entries import Message as Entry
+from mesh.wire.topology import HeaderValue, Properties
+
+if TYPE_CHECKING:
+    import asyncio
+
+PRIORITY_MAX = 255
+NAME_CHARS_MAX = 255
+EXPIRATION_S_MAX = 1e10
+
+
+class PublishOptions(TypedDict, total=False):
+    """The options of a publish. Without an ``exchange`` the ``routing_key`` is the name of a queue."""
+
+    exchange: str
+    routing_key: str
+    headers: Mapping[str, HeaderValue] | None
+    priority: int
+    expiration: float | None
+    mandatory: bool
+    persistent: bool
+    content_type: str
+    correlation_id: str
+    reply_to: str
+    message_id: str | None
+
+
+OPTIONS = tuple(PublishOptions.__annotations__)
+
+
+class Published(NamedTuple):
+    """What became of messages that were published."""
+
+    ids: Sequence[str]
+    """One for each message, in order."""
+    copies: int
+    """On so many disks each of them is at least; 0 when none was kept."""
+    unroutable: int
+    """So many were in no queue's way, and were dropped; they were not mandatory."""
+
+    @property
+    def id(self) -> str:
+        """The id of the first message."""
+        return self.ids[0]
+
+    @classmethod
+    def sum(cls, parts: Sequence[Published]) -> Published:
+        """What became of all of them."""
+        copies = min((part.copies for part in parts), default=0)
+        return cls([id for part in parts for id in part.ids], copies, sum(part.unroutable for part in parts))
+
+
+class Publishing:
+    """Messages on their way. :meth:`wait`, or ``await`` in an event loop, says what became of them."""
+
+    __slots__ = ("_client", "_publication")
+
+    def __init__(self, client: Client, publication: Publication) -> None:
+        self._client = client
+        self._publication = publication
+
+    @property
+    def done(self) -> bool:
+        """Whether it is known what became of them."""
+        return self._publication.done
+
+    def wait(self) -> Published:
+        """Block until they are confirmed, at most until their timeout. Raises as ``Connection.publish``."""
+        ids = [message.id for message in self._publication.messages]
+        try:
+            confirm = self._client.finish(self._publication)
+        except PublishError as error:
+            error.task_ids = ids
+            raise
+        return Published(ids, confirm.copies, confirm.unroutable)
+
+    def __await__(self) -> Generator[Any, None, Published]:
+        if not self._publication.done:
+            yield from self._wait_async().__await__()
+        return self.wait()
+
+    async def _wait_async(self) -> None:
+        from asyncio import get_running_loop, wait  # slow to import, and whoever awaits has it
+
+        client, publication, loop = self._client, self._publication, get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(_set, woken)
+
+        with client.lock:
+            if publication.done:
+                return
+            publication.on_done = wake
+            client.duty.begin_elsewhere()
+        try:
+            await wait([woken], timeout=max(0.0, publication.deadline_s - time.monotonic()))
+        finally:
+            with client.lock:
+                client.duty.end()
+
+
+def properties_of(options: PublishOptions) -> Properties | None:
+    """What is said of a message beyond its queue, None when that is nothing. Raises InvalidTopology, TypeError for an unknown option."""
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(f"a publish has no option {name!r}; there are {', '.join(OPTIONS)}")
+    exchange, routing_key = options.get("exchange", ""), options.get("routing_key", "")
+    if not exchange:
+        short_name(routing_key, "the name of a queue (the routing_key, when there is no exchange)")
+        if options.keys() <= {"exchange", "routing_key", "message_id"}:
+            return None
+    return Properties(
+        exchange=exchange and short_name(exchange, "the name of an exchange"),
+        routing_key=_text(routing_key, "a routing_key") if exchange else "",
+        headers=_headers(options.get("headers") or {}),
+        priority=_priority(options.get("priority", 0)),
+        expires_ms=_expires_ms(options.get("expiration")),
+        transient=not options.get("persistent", True),
+        mandatory=bool(options.get("mandatory", False)),
+        content_type=_text(options.get("content_type", ""), "a content_type"),
+        correlation_id=_text(options.get("correlation_id", ""), "a correlation_id"),
+        reply_to=_text(options.get("reply_to", ""), "a reply_to"),
+    )
+
+
+def entry_of(body: object, queue: str, properties: Properties | None, message_id: str | None) -> Entry:
+    """A message as it travels. Raises NotEncodable, InvalidTopology, UsageError."""
+    said = properties.content_type if properties is not None else ""
+    raw, content_type = encode_body(body, said)
+    if content_type != said:
+        properties = Properties(content_type=content_type) if properties is None else replace(properties, content_type=content_type)
+    id = ids.task_id() if message_id is None else short_name(message_id, "a message_id")
+    return Entry(id, queue, "", raw, properties=properties)
+
+
+def short_name(value: object, what: str) -> str:
+    """A name of a queue, an exchange or a message. Raises InvalidTopology."""
+    if not isinstance(value, str) or not value or len(value) > NAME_CHARS_MAX:
+        raise InvalidTopology(f"{what} is a text of 1 to {NAME_CHARS_MAX} characters, not {value!r:.80}")
+    return value
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str) or len(value) > NAME_CHARS_MAX:
+        raise InvalidTopology(f"{what} is a text of at most {NAME_CHARS_MAX} characters, not {value!r:.80}")
+    return value
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= PRIORITY_MAX:
+        raise InvalidTopology(f"a priority is a whole number from 0 to {PRIORITY_MAX}, not {value!r}")
+    return value
+
+
+def _headers(headers: Mapping[str, HeaderValue]) -> dict[str, HeaderValue]:
+    for name, value in headers.items():
+        if not isinstance(name, str) or type(value) not in (bool, int, float, str, type(None)):
+            raise InvalidTopology(f"headers are texts, numbers, True, False or None by name; {name!r} is {value!r:.80}")
+    return dict(headers)
+
+
+def _expires_ms(expiration: float | None) -> int:
+    if expiration is None:
+        return 0
+    if isinstance(expiration, bool) or not isinstance(expiration, (int, float)) or not 0 < expiration <= EXPIRATION_S_MAX:
+        raise InvalidTopology(f"an expiration is a number of seconds above 0, not {expiration!r}")
+    return int((time.time() + expiration) * 1000)
+
+
+def _set(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
