@@ -429,12 +429,15 @@ class Client:
     def _handle(self, replies: list[SessionReply]) -> None:
         now_s = time.monotonic()
         wake: list[Callable[[], None]] = []
+        unconsumed: list[str] = []
         with self.lock:
             for reply in replies:
                 if isinstance(reply, Deliver | OutcomesKept | Taken):
                     wake += self.consumers.on(reply)
                 elif isinstance(reply, Results):
                     wake += self._pending.settle(self._large.keep(reply, self._pending))
+                elif isinstance(reply, Confirm) and not reply.number:
+                    unconsumed += reply.warnings
                 elif isinstance(reply, Confirm):
                     again = self._outbox.confirm(reply, now_s)
                     self._questions.to_watch += [id for id in again if self._pending.get(id) is not None]
@@ -457,6 +460,7 @@ class Client:
                         self._outbox.refuse_upload(*refused)
                 elif isinstance(reply, Notice):
                     log.warning("%s", reply.text)
+        self._warn(unconsumed)
         _call(wake)
 
     def _wake_waiters(self) -> None:

@@ -196,7 +196,7 @@ class Coordinator:
         self._broker.overflow.look_at_all(self._broker.queues)
         consumers = self._dispatcher.consumers_changed(self.now - self._began_at)
         if consumers is not None:
-            self._edge.consumed = frozenset(consumers.queues)
+            self._edge.on_consumers(consumers.queues)
             for peer in self._membership.reachable():
                 self._turn.to_peer(peer.id, consumers)
         if self.now - self._noticed_at >= NOTICE_INTERVAL_S:

@@ -67,7 +67,7 @@ class Following:
     def on_consumers(self, sender: str, message: Consumers) -> None:
         """The queues that somebody consumes."""
         if sender == self._machine.election.coordinator:
-            self._machine.edge.consumed = frozenset(message.queues)
+            self._machine.edge.on_consumers(message.queues)
 
     def _is_of_this_reign(self, sender: str, term: int) -> bool:
         return (sender, term) == (self._machine.election.coordinator, self._machine.election.term)

@@ -51,6 +51,7 @@ class Submit(msgspec.Struct, array_like=True, tag=43):
 
 class Confirm(msgspec.Struct, array_like=True, tag=44):
     number: int
+    """The Submit's; 0 for warnings about earlier ones, confirmed before the node knew what is consumed."""
     copies: int
     """Fsynced copies that exist; 0 when the messages were not accepted."""
     error: str = ""

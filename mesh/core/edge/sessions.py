@@ -5,7 +5,7 @@ It keeps nothing that can't be rebuilt: workers repeat what they hold and client
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mesh.config import Settings
 from mesh.core.cluster.alarms import Alarms
@@ -68,6 +68,8 @@ PLAIN = [""]
 """The tasks that the consumers of a client offer: none but plain messages."""
 MAX_ID_CHARS = 255
 MAX_NAME_CHARS = 255
+UNWARNED_MAX = 100
+"""Names of queues that are kept for a session until it is known who consumes them, about."""
 
 
 class Session:
@@ -122,6 +124,8 @@ class Edge:
         self.waiting = Waiting(self.sessions, settings.window_bytes // WINDOW_BYTES_A_WAIT)
         self.consumed: frozenset[str] | None = None
         """Queues with a live consumer, as the coordinator told; None before it has."""
+        self._unwarned: dict[bytes, set[str]] = {}
+        """Session to the queues that it published to before that was known."""
         self._deadlines: list[tuple[float, bytes, int, list[bool]]] = []
         """(when, session, number, answered) of submits that durability="safe" may keep waiting too long (R6)."""
         self.refused = 0
@@ -226,9 +230,7 @@ class Edge:
         self._replica.write_many(submit.messages)
         for message in large:
             self.uploads.forget(message.chunks)
-        warnings: list[str] = []
-        if self.consumed is not None:
-            warnings = sorted({message.queue for message in submit.messages if message.task} - self.consumed)
+        queues = {message.queue for message in submit.messages if message.task}
         gate.unconfirmed_bytes += size
         answered = [False]
         if submit.deadline_ms and self._settings.durability == "safe":
@@ -238,9 +240,18 @@ class Edge:
             gate.unconfirmed_bytes -= size
             if not answered[0]:
                 answered[0] = True
-                self._turn.to_session(id, Confirm(submit.number, copies, "", warnings))
+                self._turn.to_session(id, Confirm(submit.number, copies, "", self._unconsumed(id, queues)))
 
         self._replication.copies.when_copied(confirm)
+
+    def _unconsumed(self, session: bytes, queues: set[str]) -> list[str]:
+        """What a publisher is warned about: those of its queues that nobody consumes."""
+        if self.consumed is not None:
+            return sorted(queues - self.consumed)
+        unwarned = self._unwarned.setdefault(session, set())
+        if len(unwarned) < UNWARNED_MAX:
+            unwarned |= queues
+        return []
 
     def _on_upload(self, session: Session, upload: Upload) -> None:
         problem = (self._alarms.closed if session.kind == "client" else "") or self._too_large(upload.size)
@@ -338,6 +349,15 @@ class Edge:
             if session in self.sessions:
                 send(session, results)
 
+    def on_consumers(self, queues: Iterable[str]) -> None:
+        """The queues that are consumed; who published before that was known hears now what the confirms could not say."""
+        self.consumed = frozenset(queues)
+        unwarned, self._unwarned = self._unwarned, {}
+        for session, published in unwarned.items():
+            warnings = sorted(published - self.consumed)
+            if warnings and session in self.sessions:
+                self._turn.to_session(session, Confirm(0, 0, "", warnings))
+
     def on_answer(self, answer: Answer, after_commit: bool) -> None:
         """The answer to a question that this edge has passed on."""
         send = self._turn.to_session_after_commit if after_commit else self._turn.to_session
@@ -369,6 +389,7 @@ class Edge:
         session = self.sessions.pop(id, None)
         if session is not None:
             self.waiting.closed(id)
+        self._unwarned.pop(id, None)
         self.uploads.close(id)
         self.gate.close(id)
         if session is not None:

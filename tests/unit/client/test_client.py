@@ -229,6 +229,18 @@ def test_a_queue_without_a_consumer_is_a_warning_once(place: Place, make_client:
     assert "mesh worker" in record.message
 
 
+def test_a_warning_that_a_confirm_could_not_have_yet_comes_later(
+    place: Place, make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    node, client = place.node(), make_client()
+    client.submit([message()], soon())
+    with caplog.at_level(logging.WARNING, logger="mesh"):
+        node.tell_all(Confirm(0, 0, "", ["laptop_task"]))
+        poll_until(lambda: caplog.records, 5, "the warning is logged")
+    assert "laptop_task" in caplog.records[0].message
+    assert client.submit([message()], soon()).copies == 2
+
+
 # -- results --------------------
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.broker.dispatch import CONSUMERS_GRACE_S
-from mesh.wire.messages import Consumers, Deliver, Notice
+from mesh.wire.messages import Confirm, Consumers, Deliver, Notice
 from tests.unit.core.cluster import Cluster
 from tests.unit.core.programs import Worker
 
@@ -183,6 +183,22 @@ def test_publishers_are_warned_about_queues_that_nobody_consumes() -> None:
     somebody, typo = client.submit("t2"), client.submit("t3", queue="qq")
     warnings = [client.confirm(number).warnings for number in (nobody, somebody, typo)]  # type: ignore[union-attr]
     assert warnings == [["q"], [], ["qq"]]
+
+
+def test_who_publishes_before_it_is_known_what_is_consumed_is_warned_when_it_is() -> None:
+    cluster = Cluster("a")
+    served, unserved, gone = cluster.client("a"), cluster.client("a"), cluster.client("a")
+    served.submit("t1")
+    unserved.submit("t2", queue="qq")
+    gone.submit("t3", queue="qq")
+    gone.silent = True
+    cluster.run(0.1)
+    cluster.worker("a")
+    cluster.run(CONSUMERS_GRACE_S + 0.5)
+    assert [confirm.warnings for confirm in served.got(Confirm)] == [[]]
+    assert [(confirm.number, confirm.warnings) for confirm in unserved.got(Confirm)] == [(1, []), (0, ["qq"])]
+    cluster.run(CONSUMERS_GRACE_S)
+    assert len(unserved.got(Confirm)) == 2
 
 
 def test_a_worker_whose_slots_are_being_replaced_still_consumes_its_queues() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.id_table import FIRST, IdTable, key_of, keys_of, text_of
@@ -39,6 +39,7 @@ def test_a_table_of_ids_is_a_dict(steps: list[tuple[str, int, int]], names: list
     assert all(table.id_of(key_of(id)) == id for id in model)
 
 
+@settings(deadline=None)  # up to thirty times 1,500 ids
 @given(st.lists(st.tuples(st.sampled_from(["add", "discard"]), st.integers(0, 5000), st.integers(1, 1500), st.integers(1, 3)), max_size=30))
 def test_many_ids_are_added_and_forgotten_at_once(steps: list[tuple[str, int, int, int]]) -> None:
     table, model = IdTable(), dict[str, int]()

@@ -97,7 +97,7 @@ TEXTS: dict[type, Callable[[Any], str]] = {
     Abdicate: lambda m: f"term {m.term}",
     Goodbye: lambda m: "",
     Leaving: lambda m: "",
-    Confirm: lambda m: f"{m.number}: {m.error or f'{m.copies} copies'}",
+    Confirm: lambda m: f"{m.number}: {m.error or f'{m.copies} copies'}" if m.number else f"nobody consumes {', '.join(m.warnings)}",
     Deliver: lambda m: " ".join(f"{d.id} (attempt {d.attempt})" for d in m.deliveries),
     Outcomes: _outcomes,
     OutcomesKept: lambda m: " ".join(m.ids),
