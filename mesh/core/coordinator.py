@@ -193,6 +193,7 @@ class Coordinator:
     def _tick_broker(self) -> None:
         self._judge_early_offers()
         self._broker.tick(self.now)
+        self._broker.declarations.tick(self.now, self._election.term, authority=self.has_authority())
         self._broker.overflow.look_at_all(self._broker.queues)
         consumers = self._dispatcher.consumers_changed(self.now - self._began_at)
         if consumers is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mesh.config import Settings
+from mesh.core.broker.arguments import QueueArguments
 from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
@@ -20,6 +21,7 @@ from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.recovery import Recovery
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
+from mesh.core.cluster.topology import Topology
 from mesh.core.cluster.twins import Twins
 from mesh.core.coordinator import Coordinator
 from mesh.core.edge.sessions import Edge
@@ -102,6 +104,8 @@ class Machine:
         self.recovery = Recovery(restored.salvage, self.replica, self.replication, self.election, self.turn)
         self.twins = Twins(me, self.membership, settings, self.election.up_ms)
         self.policies = Policies(self.replica, settings)
+        self.topology = Topology(self.replica)
+        self.arguments = QueueArguments(self.policies, self.topology)
         self.relay = Relay(self)
         self.pulse = Pulse(self)
         self.following = Following(self)
@@ -117,17 +121,7 @@ class Machine:
         self.news: list[str] = []
         """Lines for the log, until the loop has written them."""
         self.alarms = Alarms(me, self.membership, self.replication, self.election, self.news.append)
-        self.broker = Broker(
-            me,
-            self.replica,
-            self.membership,
-            self.replication,
-            self.policies,
-            self.large_bodies,
-            settings,
-            self.relay.to_edge,
-            self.news.append,
-        )
+        self.broker = self._make_broker()
         self.upkeep = Upkeep(self.replica, self.membership, self.replication, self.absences, self.turn, self.news.append)
         self.dispatcher = Dispatcher(self.broker, self.replication, settings, self.relay.to_edge)
         self.edge = self._make_edge()
@@ -144,6 +138,20 @@ class Machine:
         self._reachable_before: set[str] = set()
         self._handlers = self._make_handlers()
 
+    def _make_broker(self) -> Broker:
+        return Broker(
+            self.me,
+            self.replica,
+            self.membership,
+            self.replication,
+            self.topology,
+            self.arguments,
+            self.large_bodies,
+            self.settings,
+            self.relay.to_edge,
+            self.news.append,
+        )
+
     def _make_edge(self) -> Edge:
         return Edge(
             self.me,
@@ -153,7 +161,8 @@ class Machine:
             self.bodies,
             self.turn,
             self.settings,
-            self.policies,
+            self.topology,
+            self.arguments,
             self.alarms,
             to_coordinator=self.relay.to_coordinator,
             coordinator=lambda: (self.election.coordinator, self.election.term),
@@ -206,12 +215,13 @@ class Machine:
         """A turn of the loop begins at this monotonic and wall time, seconds."""
         gap_s = now - self._last_at
         self.now = self._last_at = self.membership.now = self.edge.now = self.edge.gate.now = self.reign.now = now
-        self.wall_ms = self.broker.wall_ms = int(wall_s * 1000)
+        self.wall_ms = self.broker.wall_ms = self.edge.wall_ms = int(wall_s * 1000)
         if not self._started:
             self._started = True
             self.election.start(now)
             self.membership.load()
             self.policies.load()
+            self.topology.load()
             self.absences.load()
             self.introduce(self.recovery.members())
             former = self.membership.members.get(self.me.id)
@@ -249,7 +259,7 @@ class Machine:
     def calm(self) -> bool:
         """Whether nothing here depends on the next few dozen milliseconds."""
         settled = self.election.role in (Role.FOLLOWER, Role.REIGNING) and self.election.hears_coordinator()
-        return settled and not self.replication.copies.waits and not self.broker.has_delayed
+        return settled and not self.replication.copies.waited_for and not self.broker.has_delayed
 
     def flush(self) -> None:
         """The end of a turn: dispatch what may be dispatched, stream what was decided, let go what has its copies."""

@@ -9,11 +9,12 @@ import msgspec
 
 from mesh.core.broker.dead_letters import as_row
 from mesh.core.report import status_report
-from mesh.errors import InvalidSetting, MeshError, NotFound
+from mesh.errors import DeclaredOtherwise, InUse, InvalidSetting, InvalidTopology, MeshError, NotFound
 
 if TYPE_CHECKING:
     from mesh.core.machine import Machine
 
+TOPOLOGY_CHANGE = "topology-change"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -28,6 +29,12 @@ def answer(machine: Machine, what: str, argument: str) -> tuple[bytes, str]:
         return b"null", f"invalid: {error}"
     except NotFound as error:
         return b"null", f"not-found: {error}"
+    except InvalidTopology as error:
+        return b"null", f"invalid-topology: {error}"
+    except DeclaredOtherwise as error:
+        return _encode({"mine": error.mine, "theirs": error.theirs}), f"declared-otherwise: {error}"
+    except InUse as error:
+        return b"null", f"in-use: {error}"
     except MeshError as error:
         return b"null", f"failed: {error}"
 
@@ -79,6 +86,16 @@ def _forget(machine: Machine, argument: str) -> bytes:
     return _encode({"name": member.name, "id": member.id})
 
 
+def _topology(machine: Machine, argument: str) -> bytes:
+    """All exchanges, queues and bindings."""
+    return _encode(machine.broker.declarations.report())
+
+
+def _topology_change(machine: Machine, argument: str) -> bytes:
+    """Changes of the routing tables (mesh/wire/topology_changes.py); answers what became of each, when every node that is here has them."""
+    return _encode({"changes": machine.broker.declarations.change(argument, machine.election.term)})
+
+
 QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "status": lambda machine, argument: status_report(machine),
     "config": _config,
@@ -86,4 +103,6 @@ QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "dead-letters": _dead_letters,
     "requeue": _requeue,
     "forget": _forget,
+    "topology": _topology,
+    TOPOLOGY_CHANGE: _topology_change,
 }

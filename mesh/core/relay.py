@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.core.questions import answer
+from mesh.core.questions import TOPOLOGY_CHANGE, answer
 from mesh.wire.messages import Answer, Deliver, PeerMessage, Query
 
 if TYPE_CHECKING:
@@ -49,10 +49,14 @@ class Relay:
         """A question to the coordinator, which this node is."""
         if isinstance(message, Query):
             body, error = answer(self._machine, message.what, message.argument)
-            self.to_edge(sender, Answer(message.number, body, error), True)
+            reply = Answer(message.number, body, error)
+            if message.what == TOPOLOGY_CHANGE and not error:  # what is published anywhere after the answer is routed by it
+                self._machine.replication.copies.when_everywhere(lambda: self.to_edge(sender, reply, False))
+            else:
+                self.to_edge(sender, reply, True)
 
     def answer_alone(self, what: str, argument: str) -> tuple[bytes, str]:
         """Without a coordinator this node can say what it knows, and do nothing."""
-        if what in ("status", "config"):
+        if what in ("status", "config", "topology"):
             return answer(self._machine, what, argument)
         return b"null", "no-coordinator: the mesh has no coordinator right now; try again in a moment"

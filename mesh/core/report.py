@@ -86,7 +86,7 @@ def _active_consumer(machine: Machine, name: str) -> str | None:
 
 def _limits(machine: Machine, name: str) -> dict[str, Any]:
     broker = machine.broker
-    queue, limits = broker.queues.get(name), machine.policies.limits(name)
+    queue, limits = broker.queues.get(name), machine.broker.arguments.limits(name)
     return {
         "bytes": queue.bytes if queue is not None else 0,
         "max_length": limits.max_length if limits is not None else 0,

@@ -14,6 +14,8 @@ from mesh.wire.topology import Binding, Exchange, Properties, QueueDeclaration
 
 QUARANTINE = "quarantine"
 """The list of messages that a forgotten node brought back."""
+LOST_AND_FOUND = "lost+found"
+"""The list of messages that were routed to a declared queue which is gone (R22)."""
 
 
 class Scope(IntEnum):
@@ -166,7 +168,8 @@ class DeadLetter(msgspec.Struct, array_like=True, tag=5):
     at_ms: int = 0
     """Wall clock of the coordinator that gave up."""
     held_in: str = ""
-    """The list that it is in, empty for that of its own queue; ``quarantine`` for what a forgotten node brought back (R17)."""
+    """The list that it is in, empty for that of its own queue; ``quarantine`` for what a forgotten node brought back (R17), ``lost+found``
+    for what was routed to a declared queue that is gone (R22)."""
 
 
 class Chunk(msgspec.Struct, array_like=True, tag=6, gc=False):

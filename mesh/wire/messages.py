@@ -400,6 +400,8 @@ class Reserve(msgspec.Struct, array_like=True, tag=30):
     """The sender's name for it."""
     wants: list[tuple[str, list[int]]]
     """(queue, bytes of each message's body) in the order of the messages; empty: what was wanted or reserved is not needed any more."""
+    whole: bool = False
+    """Room for all of them or for none: they are copies of one message, or what its sender does not count."""
 
 
 class Reserved(msgspec.Struct, array_like=True, tag=31):

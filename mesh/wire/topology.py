@@ -63,6 +63,8 @@ class QueueDeclaration(msgspec.Struct, array_like=True, tag=11, kw_only=True):
     """0 for the mesh's."""
     term: int = 0
     revision: int = 0
+    used: bool = False
+    """With auto_delete: it had a consumer, so it goes when it has none."""
 
 
 class Binding(msgspec.Struct, array_like=True, tag=12):

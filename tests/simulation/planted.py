@@ -298,10 +298,10 @@ def message_settled_elsewhere_stays_queued(
         on_settled(broker, journal, sequence, entry)
 
 
-@replaces(Policies, "for_queue")
-def limit_of_deliveries_exceeded(for_queue: Callable[..., int], policies: Policies, queue: str, name: str) -> int:
+@replaces(Policies, "of_mesh")
+def limit_of_deliveries_exceeded(of_mesh: Callable[..., int], policies: Policies, name: str) -> int:
     """R24: at max_deliveries the task fails."""
-    limit = for_queue(policies, queue, name)
+    limit = of_mesh(policies, name)
     return 10 * limit if name == "max_deliveries" else limit
 
 

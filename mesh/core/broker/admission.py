@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+from mesh.core.broker.arguments import Arguments, QueueArguments, describe
 from mesh.core.broker.queues import Queue
-from mesh.core.cluster.policies import Limits, Policies
 from mesh.wire.messages import Reserve, Reserved
 
 Answer = Callable[[str, Reserved], None]
@@ -35,8 +35,10 @@ class Room:
 class Admission:
     """The lines of those who wait, and what is reserved for those who were let in."""
 
-    def __init__(self, policies: Policies, queues: Callable[[], Mapping[str, Queue]], answer: Answer, tell: Callable[[str], None]) -> None:
-        self._policies = policies
+    def __init__(
+        self, arguments: QueueArguments, queues: Callable[[], Mapping[str, Queue]], answer: Answer, tell: Callable[[str], None]
+    ) -> None:
+        self._arguments = arguments
         self._queues = queues
         self._answer = answer
         self._tell = tell
@@ -54,18 +56,41 @@ class Admission:
         """A node wants room, or needs no longer what it wanted."""
         self._release(node, wanted.number)
         if wanted.wants and not self._grant(node, wanted):
-            queue = wanted.wants[0][0]
-            self._lines.setdefault(queue, OrderedDict())[node, wanted.number] = wanted
-            self._places[node, wanted.number] = queue
+            queue = self._lacking(wanted)
+            self._stand_in_line(queue, node, wanted)
             self._answer(node, Reserved(wanted.number, 0, self._why(queue)))
+
+    def _stand_in_line(self, queue: str, node: str, wanted: Reserve) -> None:
+        self._lines.setdefault(queue, OrderedDict())[node, wanted.number] = wanted
+        self._places[node, wanted.number] = queue
+
+    def _lacking(self, wanted: Reserve, *, first_of: str = "") -> str:
+        """The queue in whose line it has to stand. ``first_of``: it is the first of that line."""
+        if wanted.whole:
+            for queue, sizes in wanted.wants:
+                if not self._fits(queue, sizes, first=queue == first_of):
+                    return queue
+        return wanted.wants[0][0]
+
+    def _fits(self, queue: str, sizes: list[int], *, first: bool) -> bool:
+        """Whether a queue has room for all of these."""
+        limits = self._arguments.limits(queue)
+        if limits is None or not limits.rejects:
+            return True
+        return (first or queue not in self._lines) and _fitting(self._room(queue, limits), sizes) == len(sizes)
 
     def advance(self) -> None:
         """Let in those for whom there is room by now."""
         for queue, line in list(self._lines.items()):
             while line:
                 (node, number), wanted = next(iter(line.items()))
-                if not self._grant(node, wanted, first=True):
-                    break
+                if not self._grant(node, wanted, first_of=queue):
+                    lacking = self._lacking(wanted, first_of=queue)
+                    if lacking == queue:
+                        break
+                    self._stand_in_line(lacking, node, wanted)  # here it had its turn, and shall not hold up others
+                    del line[node, number]
+                    continue
                 del line[node, number], self._places[node, number]
             if not line:
                 del self._lines[queue]
@@ -89,16 +114,18 @@ class Admission:
 
     # -- room --------------------
 
-    def _grant(self, node: str, wanted: Reserve, *, first: bool = False) -> bool:
-        """Reserve room for as many of the messages, from the first on, as there is; False when that is none."""
+    def _grant(self, node: str, wanted: Reserve, *, first_of: str = "") -> bool:
+        """Reserve room for as many of the messages, from the first on, as there is, or for all; False when that is none."""
+        if wanted.whole and not all(self._fits(queue, sizes, first=queue == first_of) for queue, sizes in wanted.wants):
+            return False
         taken: dict[str, Room] = {}
         count = 0
         for queue, sizes in wanted.wants:
-            limits = self._policies.limits(queue)
+            limits = self._arguments.limits(queue)
             if limits is None or not limits.rejects:
                 count += len(sizes)
                 continue
-            room = self._room(queue, limits) if first or queue not in self._lines else Room()
+            room = self._room(queue, limits) if first_of or queue not in self._lines else Room()
             fit = _fitting(room, sizes)
             count += fit
             if fit:
@@ -112,7 +139,7 @@ class Admission:
             self._answer(node, Reserved(wanted.number, count))
         return count > 0
 
-    def _room(self, queue: str, limits: Limits) -> Room:
+    def _room(self, queue: str, limits: Arguments) -> Room:
         found, reserved = self._queues().get(queue), self._reserved.get(queue)
         room = Room(limits.max_length or 1 << 62, limits.max_bytes or 1 << 62)
         if found is not None:
@@ -137,7 +164,7 @@ class Admission:
             del self._lines[place][node, number]
 
     def _why(self, queue: str) -> str:
-        limits, found = self._policies.limits(queue), self._queues().get(queue)
+        limits, found = self._arguments.limits(queue), self._queues().get(queue)
         assert limits is not None
         length, size = (found.length, found.bytes) if found is not None else (0, 0)
         if queue not in self._told:
@@ -147,12 +174,6 @@ class Admission:
             f"queue-full: {length} tasks of {size} bytes wait in the queue {queue!r}; its limit is {describe(limits)}: start more workers "
             f"for it, or change the limit (mesh queue set {queue} ...)"
         )
-
-
-def describe(limits: Limits) -> str:
-    """A queue's limits, for people."""
-    parts = [f"{name} = {value}" for name, value in (("max_length", limits.max_length), ("max_bytes", limits.max_bytes)) if value]
-    return " and ".join(parts)
 
 
 def _fitting(room: Room, sizes: list[int]) -> int:

@@ -113,7 +113,7 @@ class LargeBodies:
         of its own, and the new reference comes after the news of the old one's end. Nor, as long as the task has no result, while a member
         is away, whose news of the end may have come through another: what nothing refers to then waits for everybody (``tick``).
         """
-        if self._released and all(self._replication.reconciled_with(peer.id) for peer in self._membership.reachable()):
+        if self._released and self._replication.has_heard_all_here():
             everybody = self._everybody_is_here()
             for body, task in self._released.items():
                 if self._references[body] <= 0:
@@ -149,8 +149,7 @@ class LargeBodies:
 
     def _everybody_is_here(self) -> bool:
         """Whether what the members hold is here: a reference may be on a disk that is away, written anew there."""
-        others = [member.id for member in self._membership.admitted() if member.id != self._me]
-        return all(self._membership.is_reachable(id) and self._replication.reconciled_with(id) for id in others)
+        return self._replication.has_heard_everybody()
 
     # -- bodies that are not whole yet --------------------
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from msgspec.structs import replace
+
 from mesh.config import Settings
 from mesh.core.broker.admission import Admission
+from mesh.core.broker.arguments import QueueArguments
 from mesh.core.broker.bodies import LargeBodies, lost
 from mesh.core.broker.dead_letters import DeadLetters, renewed
+from mesh.core.broker.declarations import Declarations
 from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.early_offers import EarlyOffers
+from mesh.core.broker.lost_and_found import LostAndFound
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
 from mesh.core.broker.placement import Placement
 from mesh.core.broker.plain import TERMINAL, Ended, is_plain
+from mesh.core.broker.purge import Purge
 from mesh.core.broker.pushes import Pushes
 from mesh.core.broker.queues import Queue, Record, rank
 from mesh.core.broker.results import Results
@@ -26,9 +32,9 @@ from mesh.core.broker.workers import WorkerState
 from mesh.core.broker.workforce import Workforce
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.paged import Header
-from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.replication import Replication
+from mesh.core.cluster.topology import Topology
 from mesh.core.effects import Identity
 from mesh.core.states import RecordEvent, RecordState
 from mesh.wire.entries import Attempt, DeadLetter, Entry, Failure, Message, Result, Status
@@ -50,7 +56,8 @@ class Broker:
         replica: Replica,
         membership: Membership,
         replication: Replication,
-        policies: Policies,
+        topology: Topology,
+        arguments: QueueArguments,
         bodies: LargeBodies,
         settings: Settings,
         post: Post,
@@ -60,7 +67,8 @@ class Broker:
         self._replica = replica
         self._membership = membership
         self._replication = replication
-        self._policies = policies
+        self._topology = topology
+        self.arguments = arguments
         self.bodies = bodies
         self._settings = settings
         self._post = post
@@ -78,13 +86,16 @@ class Broker:
         self.watchers = Watchers()
         self.takes = Takes()
         self.pushes = Pushes(self, replica, post)
-        self.admission = Admission(policies, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
+        self.admission = Admission(arguments, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
         self.ageing = Ageing(settings)
-        self.overflow = Overflow(policies, self.ageing, self._drop, tell)
+        self.overflow = Overflow(arguments, self.ageing, self.drop, tell)
         self.placement = Placement(self, membership)
         self.paging = Paging(self, replica)
         self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease)
+        self.purge = Purge(self, replica)
+        self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)
+        self.lost_and_found = LostAndFound(self, replica, topology, replication.has_heard_all_here)
         self.redelivered = 0
         self.finished = 0
         self.next_order = 0
@@ -125,6 +136,8 @@ class Broker:
         self._delayed.clear()
         self.admission.reset()
         self.overflow.reset()
+        self.declarations.reset()
+        self.lost_and_found.reset()
 
     def _leases(self) -> dict[str, tuple[str, str]]:
         return {id: (worker.id, worker.node) for worker in self.workers.values() for id in worker.leases}
@@ -182,6 +195,8 @@ class Broker:
             queue.push(record)
         if id in self._replication.soft_leases:
             self.takeover.restore_lease(id)
+        if message.properties is not None:
+            self.lost_and_found.came(message)
         self.overflow.grown.add(queue.name)
         self.dirty = True
 
@@ -295,7 +310,7 @@ class Broker:
         name = (worker.name or worker.id) if worker is not None else record.worker
         attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
         again = renewed(message, (*message.history, attempt), self._delayed.eta_ms(message, record.journal))
-        limit = message.max_deliveries or self._policies.for_queue(message.queue, "max_deliveries")
+        limit = message.max_deliveries or self.arguments.of(message.queue).max_deliveries
         if again.attempts >= limit:
             text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
             self._replica.write(DeadLetter(again, text, self.wall_ms))
@@ -316,23 +331,34 @@ class Broker:
             self.results.forget(letter.message.id)
             self.ended.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
-            self._replica.write(renewed(letter.message, ()))
+            again = renewed(letter.message, ())
+            properties = again.properties
+            if properties is not None and properties.declared and self._topology.queue(again.queue) is None:
+                again.properties = replace(properties, declared=False)  # by a person's decision it goes there all the same
+            self._replica.write(again)
 
-    def _drop(self, record: Record, why: str, letter: bool) -> None:
-        """Its queue was over its limit: it fails, and is kept as a dead letter if that is wanted."""
+    def drop(self, record: Record, why: str, letter: bool) -> None:
+        """It will not run: a task fails, and the message is kept as a dead letter if that is wanted."""
         if letter:
             self._replica.write(DeadLetter(record.message, why, self.wall_ms))
-        failure = Failure(DROPPED, why)
-        self._finish(record, Outcome(record.message.id, status=int(Status.FAILURE), failure=failure), None)
+        self._finish(record, dropped(record.message.id, why), None)
+
+    def fail(self, id: str, why: str, owner: str) -> None:
+        """The task of a message that was dropped has a result all the same: somebody may wait for it (decision 067)."""
+        self._write_result(dropped(id, why), None, owner)
+
+    def withdraw(self, record: Record) -> None:
+        """Settle a message, without more."""
+        self._remove(record)
+        self._replica.settle(record.journal, record.sequence)
 
     def _reject(self, record: Record) -> None:
         """Its consumer does not want it, nor shall another one have it."""
-        self._drop(record, "its consumer rejected it", letter=False)
+        self.drop(record, "its consumer rejected it", letter=False)
 
     def _finish(self, record: Record, outcome: Outcome, worker: WorkerState | None) -> None:
         """One transaction: settle the message, and write the result of a task."""
-        self._remove(record)
-        self._replica.settle(record.journal, record.sequence)
+        self.withdraw(record)
         if is_plain(record.message):
             self.ended.add(record.message.id)
             self.finished += 1
@@ -431,4 +457,10 @@ class Broker:
             queue.push(record)
             self.dirty = True
         self.workforce.tick(now)
+        self.lost_and_found.tick()
         self.results.expire(self.wall_ms)
+
+
+def dropped(id: str, why: str) -> Outcome:
+    """How a task ends that was dropped before it ran."""
+    return Outcome(id, status=int(Status.FAILURE), failure=Failure(DROPPED, why))

@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from mesh.core.broker.admission import describe
+from mesh.core.broker.arguments import DEAD_LETTER, Arguments, QueueArguments, describe
 from mesh.core.broker.queues import Queue, Record
 from mesh.core.broker.selection import Ageing, take
-from mesh.core.cluster.policies import DEAD_LETTER, Limits, Policies
 from mesh.core.states import RecordState
 
 GiveUp = Callable[[Record, str, bool], None]
@@ -20,8 +19,8 @@ GiveUp = Callable[[Record, str, bool], None]
 class Overflow:
     """Trims the queues whose ``overflow`` is ``drop-head`` or ``dead-letter``."""
 
-    def __init__(self, policies: Policies, ageing: Ageing, give_up: GiveUp, tell: Callable[[str], None]) -> None:
-        self._policies = policies
+    def __init__(self, arguments: QueueArguments, ageing: Ageing, give_up: GiveUp, tell: Callable[[str], None]) -> None:
+        self._arguments = arguments
         self._ageing = ageing
         self._give_up = give_up
         self._tell = tell
@@ -36,19 +35,19 @@ class Overflow:
     def trim(self, queues: Mapping[str, Queue], records: Mapping[str, Record]) -> None:
         """Bring what has grown below its limit. To be called only with the authority to hand out: others may be running what is here."""
         grown, self.grown = self.grown, set()
-        if not self._policies.any_limits():
+        if not self._arguments.any_limits():
             return
         for name in sorted(grown):
-            queue, limits = queues.get(name), self._policies.limits(name)
+            queue, limits = queues.get(name), self._arguments.limits(name)
             if queue is not None and limits is not None and not limits.rejects and _excess(queue, limits):
                 self._trim(queue, limits, records)
 
     def look_at_all(self, queues: Mapping[str, Queue]) -> None:
         """Limits may have changed, or the reign is new."""
-        if self._policies.any_limits():
+        if self._arguments.any_limits():
             self.grown.update(queues)
 
-    def _trim(self, queue: Queue, limits: Limits, records: Mapping[str, Record]) -> None:
+    def _trim(self, queue: Queue, limits: Arguments, records: Mapping[str, Record]) -> None:
         letters = limits.overflow == DEAD_LETTER
         why = f"the queue {queue.name!r} was over its limit, {describe(limits)}, and its overflow is {limits.overflow}"
         if queue.name not in self.dropped:
@@ -85,7 +84,7 @@ class Overflow:
         self._delayed.clear()
 
 
-def _excess(queue: Queue, limits: Limits) -> bool:
+def _excess(queue: Queue, limits: Arguments) -> bool:
     return bool((limits.max_length and queue.length > limits.max_length) or (limits.max_bytes and queue.bytes > limits.max_bytes))
 
 

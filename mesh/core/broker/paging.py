@@ -41,6 +41,10 @@ class Paging:
         """Where the paged message with this id is, during a reign."""
         return self._pages.find(id) if self._broker.active else None
 
+    def is_apart(self, journal: Journal, sequence: int) -> bool:
+        """Whether a paged message has a record all the same: a worker holds it."""
+        return (journal.name, sequence) in self._apart
+
     # -- the reign --------------------
 
     def runs(self) -> Iterator[tuple[str, int, Callable[[int], int]]]:

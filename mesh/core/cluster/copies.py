@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from mesh.config import Settings
 from mesh.core.cluster.membership import Membership
-from mesh.core.cluster.streams import Stream
+from mesh.core.cluster.streams import LAG_S, Stream
 from mesh.core.turn import Turn
 
 
@@ -58,6 +58,8 @@ class Copies:
         self.waits = Waits()
         self.settlements = Waits()
         """What holders of an entry shall hear when the transaction that settled it has a second copy, however long that takes (R7)."""
+        self._everywhere: deque[tuple[int, float, Callable[[], None]]] = deque()
+        """(mark, until when, action): what has its copies, and waits until all others know it too."""
         self._short_since: float | None = None
 
     def when_copied(self, action: Callable[[int], None]) -> None:
@@ -67,6 +69,23 @@ class Copies:
     def when_settled(self, action: Callable[[int], None]) -> None:
         """Run ``action(copies)`` when all that was settled so far has a second copy, if there can be one."""
         self.settlements.add(self._turn.mark, action)
+
+    def when_everywhere(self, action: Callable[[], None]) -> None:
+        """Run ``action`` when all that was decided so far has its copies, and every node that can be reached has it on its disk.
+
+        Nobody waits for longer than LAG_S for a node that lags, or is about to reconcile (R15).
+        """
+        mark, until_s = self._turn.mark, self._membership.now + LAG_S
+        self.when_copied(lambda copies: self._everywhere.append((mark, until_s, action)))
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether somebody waits for what other nodes have."""
+        return bool(self.waits or self._everywhere)
+
+    def _is_everywhere(self, mark: int) -> bool:
+        streams = self._streams
+        return all(peer.id in streams and streams[peer.id].idle_mark(self._turn.mark) >= mark for peer in self._membership.reachable())
 
     def needed(self) -> int:
         """How many disks shall hold an entry: a target over admitted members, not over live ones (R6)."""
@@ -78,9 +97,14 @@ class Copies:
         needed = self.needed()
         if self.settlements:
             self.settlements.release(self._turn.durable_mark, self._marks(counting), min(2, needed), short=False)
-        if not self.waits:
+        if self.waits:
+            self._release_waits(counting, needed, now, leading=leading)
+        else:
             self._note_shortage(now, short=len(counting) + 1 < min(2, needed))
-            return
+        while self._everywhere and (now >= self._everywhere[0][1] or self._is_everywhere(self._everywhere[0][0])):
+            self._everywhere.popleft()[2]()
+
+    def _release_waits(self, counting: list[Stream], needed: int, now: float, *, leading: bool) -> None:
         safe = self._settings.durability == "safe"
         if not leading and not safe:
             needed = min(2, needed)  # the coordinator has waited for further disks; what it has acknowledged with is what there is

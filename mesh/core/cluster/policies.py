@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from mesh.config import Settings, check, mesh_wide, parse
 from mesh.core.cluster.replica import Journal, Replica
@@ -11,24 +12,6 @@ from mesh.wire.entries import Entry, Scope, Setting
 
 QUEUE_SETTINGS = ("max_deliveries", "max_length", "max_bytes", "overflow")
 """Settings that a queue may have for itself."""
-LIMITS_KEPT = 10_000
-"""Queues whose limits are kept ready; a program may name a queue for each of its users."""
-REJECT_PUBLISH = "reject-publish"
-DEAD_LETTER = "dead-letter"
-
-
-class Limits(NamedTuple):
-    """What a queue may hold that waits; 0 for no limit."""
-
-    max_length: int
-    max_bytes: int
-    overflow: str
-
-    @property
-    def rejects(self) -> bool:
-        """Whether publishers have to wait for room."""
-        return self.overflow == REJECT_PUBLISH
-
 
 Rank = tuple[int, int, bytes, int]
 
@@ -42,9 +25,9 @@ class Policies:
         self._started_with = {name: getattr(settings, name) for name in mesh_wide()}
         self._standing: dict[str, tuple[Rank, Setting, Journal, int]] = {}
         self._queues: dict[tuple[str, str], float | int | str] = {}
-        self._limits: dict[str, Limits | None] = {}
-        """By queue, as far as somebody asked."""
-        replica.on_added.append(self._on_added)
+        self.on_changed: list[Callable[[], None]] = []
+        """Told that some setting of the mesh or of a queue is another one."""
+        replica.on_shared_added.append(self._on_added)
 
     def load(self) -> None:
         """Index what the replica has restored."""
@@ -63,22 +46,13 @@ class Policies:
         revision = known[1].revision + 1 if known is not None else 1
         self._replica.write(Setting(key, value, term, revision), Scope.SHARED)
 
-    def for_queue(self, queue: str, name: str) -> Any:
-        """A queue's own value, or the mesh's."""
-        own = self._queues.get((queue, name))
-        return getattr(self._settings, name) if own is None else own
+    def own(self, queue: str, name: str) -> Any:
+        """What was set for a queue by itself, or None."""
+        return self._queues.get((queue, name))
 
-    def limits(self, queue: str) -> Limits | None:
-        """A queue's limits, None when it has none."""
-        try:
-            return self._limits[queue]
-        except KeyError:
-            max_length, max_bytes = self.for_queue(queue, "max_length"), self.for_queue(queue, "max_bytes")
-            limits = Limits(max_length, max_bytes, self.for_queue(queue, "overflow")) if max_length or max_bytes else None
-            if len(self._limits) >= LIMITS_KEPT:
-                self._limits.clear()
-            self._limits[queue] = limits
-            return limits
+    def of_mesh(self, name: str) -> Any:
+        """What holds for all queues."""
+        return getattr(self._settings, name)
 
     def any_limits(self) -> bool:
         """Whether some queue has limits: a quick look before the queues are asked one by one."""
@@ -120,7 +94,6 @@ class Policies:
             value = self._parsed(setting.key, setting.value) if setting.value else None
         except InvalidSetting:
             return  # of a newer version: it stands, and this node goes on without it
-        self._limits.clear()
         if setting.key.startswith("queue:"):
             queue, _, name = setting.key.removeprefix("queue:").rpartition(":")
             if value is None:
@@ -129,6 +102,8 @@ class Policies:
                 self._queues[queue, name] = value
         elif setting.key in self._started_with:
             setattr(self._settings, setting.key, self._started_with[setting.key] if value is None else value)
+        for listener in self.on_changed:
+            listener()
 
     def _parsed(self, key: str, value: str) -> float | int | str:
         item = self._field(key)

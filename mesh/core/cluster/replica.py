@@ -113,6 +113,9 @@ class Replica:
         """Somebody wants to see each message that comes."""
         self._postponed: list[tuple[Journal, Sequence[int], Then]] = []
         """Reads of what is still on its way to the disk."""
+        self.on_shared_added: list[Listener] = []
+        """Told of entries of shared journals only, after the others: nobody else is asked about each message."""
+        self.on_shared_settled: list[Listener] = []
         self.on_dropped: list[Callable[[Journal], None]] = []
         """A journal is about to be forgotten, with what is live in it."""
         self.forks: set[bytes] = set()
@@ -145,7 +148,7 @@ class Replica:
             self.pages.came(journal, sequence, entry, self._turn.mark)
         self._turn.write(journal.name, sequence, blob)
         self._turn.move_head(journal.head())
-        for listener in self.on_added:
+        for listener in self._told_of_added(journal):
             listener(journal, sequence, entry)
         return journal, sequence
 
@@ -209,7 +212,13 @@ class Replica:
         self._turn.settle(journal.name, sequence)
         for listener in self.on_settled:
             listener(journal, sequence, entry)
+        if journal.scope == Scope.SHARED:
+            for listener in self.on_shared_settled:
+                listener(journal, sequence, entry)
         return True
+
+    def _told_of_added(self, journal: Journal) -> Iterable[Listener]:
+        return (*self.on_added, *self.on_shared_added) if journal.scope == Scope.SHARED else self.on_added
 
     def apply(self, append: Append) -> list[int]:
         """Merge a stretch of a journal. Idempotent.
@@ -243,6 +252,7 @@ class Replica:
             self._write_blobs(journal.name, sequences, append.entries, 0)
             self._tell_passed(journal, sequences, append.entries)
             return stale
+        listeners = self._told_of_added(journal)
         for sequence, entry in zip(sequences, append.entries, strict=True):
             if sequence > known:
                 share_names(entry)
@@ -250,7 +260,7 @@ class Replica:
                 if type(entry) is Message:
                     self.pages.came(journal, sequence, entry, self._turn.mark)
                 self._turn.write(journal.name, sequence, encode(entry))
-                for listener in self.on_added:
+                for listener in listeners:
                     listener(journal, sequence, entry)
         return stale
 

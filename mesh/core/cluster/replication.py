@@ -257,6 +257,15 @@ class Replication:
         inbound = self.inbound.get(peer)
         return inbound is not None and inbound.complete
 
+    def has_heard_all_here(self) -> bool:
+        """As the coordinator: whether all who can be reached have told all that they hold."""
+        return all(self.reconciled_with(peer.id) for peer in self._membership.reachable())
+
+    def has_heard_everybody(self) -> bool:
+        """As the coordinator: whether all members are here, and have told all that they hold."""
+        others = [member.id for member in self._membership.admitted() if member.id != self._me.id]
+        return all(self._membership.is_reachable(id) and self.reconciled_with(id) for id in others)
+
     # -- deputies --------------------
 
     def is_complete(self) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from itertools import groupby
 
 from mesh.config import Settings
+from mesh.core.broker.arguments import QueueArguments, describe
 from mesh.core.cluster.alarms import Alarms
-from mesh.core.cluster.policies import Policies
+from mesh.core.edge.publishing import RoutedSubmit
 from mesh.core.turn import Turn
 from mesh.wire.messages import Confirm, Go, Held, PeerMessage, Reserve, Reserved, Submit
 
@@ -34,7 +35,7 @@ Key = tuple[bytes, int]
 class Ticket:
     """A Submit that waits, or has been let in and not come yet."""
 
-    __slots__ = ("coming_bytes", "deadline", "key", "number", "several", "sizes", "submit", "told", "wants", "why")
+    __slots__ = ("coming_bytes", "deadline", "key", "number", "several", "sizes", "submit", "submitted", "told", "wants", "why")
 
     def __init__(self, key: Key, submit: Submit, wants: list[tuple[str, list[int]]], deadline: float, number: int) -> None:
         self.key = key
@@ -42,6 +43,8 @@ class Ticket:
         """Its name before the coordinator."""
         self.wants = wants
         """What to reserve; empty when no queue among the messages' makes its publishers wait."""
+        self.submitted = submit.submitted if isinstance(submit, RoutedSubmit) else 0
+        """How many messages its sender counts, when they have become another number: all of them are let in, or none."""
         self.sizes = [message.size for message in submit.messages]
         self.deadline = deadline
         """When the publisher is told that it was in vain; 0: at once."""
@@ -67,7 +70,7 @@ class Gate:
         self,
         turn: Turn,
         settings: Settings,
-        policies: Policies,
+        arguments: QueueArguments,
         alarms: Alarms,
         *,
         ask: Callable[[PeerMessage], bool],
@@ -75,7 +78,7 @@ class Gate:
     ) -> None:
         self._turn = turn
         self._settings = settings
-        self._policies = policies
+        self._arguments = arguments
         self._alarms = alarms
         self._ask = ask
         self._accept = accept
@@ -108,7 +111,7 @@ class Gate:
         why = self._shut(sum(len(message.body) for message in submit.messages)) or self._ahead()
         if not why and not wants:
             self._accept(session, submit)
-        elif never := self._never(wants):
+        elif never := self._never(wants, whole=isinstance(submit, RoutedSubmit)):
             self._refuse((session, submit.number), never)
         elif len(self) >= TICKETS_MAX:
             self._refuse((session, submit.number), f"busy: {len(self)} publishers wait at this node; it has no place for more")
@@ -125,18 +128,29 @@ class Gate:
                 self._forward(ticket)
 
     def _wants(self, submit: Submit) -> list[tuple[str, list[int]]]:
-        if not self._policies.any_limits():
+        if not self._arguments.any_limits():
             return []
-        limits = self._policies.limits
+        limits = self._arguments.limits
         if not any((found := limits(queue)) is not None and found.rejects for queue in {message.queue for message in submit.messages}):
             return []
+        if isinstance(submit, RoutedSubmit):
+            sizes: dict[str, list[int]] = {}
+            for message in submit.messages:
+                sizes.setdefault(message.queue, []).append(message.size)
+            return list(sizes.items())
         return [(queue, [one.size for one in group]) for queue, group in groupby(submit.messages, key=lambda message: message.queue)]
 
-    def _never(self, wants: list[tuple[str, list[int]]]) -> str:
+    def _never(self, wants: list[tuple[str, list[int]]], *, whole: bool) -> str:
         for queue, sizes in wants:
-            limits = self._policies.limits(queue)
-            if limits is not None and limits.rejects and limits.max_bytes and max(sizes) > limits.max_bytes:
+            limits = self._arguments.limits(queue)
+            if limits is None or not limits.rejects:
+                continue
+            if limits.max_bytes and max(sizes) > limits.max_bytes:
                 return f"queue-full: a body of {max(sizes)} bytes; the queue {queue!r} holds at most max_bytes = {limits.max_bytes}"
+            if whole and ((limits.max_length and len(sizes) > limits.max_length) or (limits.max_bytes and sum(sizes) > limits.max_bytes)):
+                return (
+                    f"queue-full: {len(sizes)} copies at once; the queue {queue!r} holds at most {describe(limits)}: submit fewer at once"
+                )
         return ""
 
     def _shut(self, size: int) -> str:
@@ -188,7 +202,7 @@ class Gate:
         self._asked[ticket.number] = ticket
         if ticket.submit is not None:
             self._count(ticket, ticket.size)
-        if not self._ask(Reserve(ticket.number, ticket.wants)) and ticket.number in self._asked:
+        if not self._ask(Reserve(ticket.number, ticket.wants, ticket.submitted > 0)) and ticket.number in self._asked:
             self._hold(ticket, NO_COORDINATOR)
 
     def on_reserved(self, answer: Reserved) -> None:
@@ -218,7 +232,7 @@ class Gate:
             ticket.submit = None
             self._count(ticket, ticket.size)
             self._let_in[ticket.key] = (ticket, count, self.now + GRANT_S)
-            self._turn.to_session(session, Go(number, count))
+            self._turn.to_session(session, Go(number, ticket.submitted or count))
 
     def _spend(self, ticket: Ticket) -> None:
         if ticket.wants:
@@ -280,7 +294,7 @@ class Gate:
         What is spent is still to be told: it may have granted that a moment ago, as the first thing in its reign.
         """
         for ticket in list(self._asked.values()):
-            self._ask(Reserve(ticket.number, ticket.wants))
+            self._ask(Reserve(ticket.number, ticket.wants, ticket.submitted > 0))
 
     def close(self, session: bytes) -> None:
         """A program has left."""

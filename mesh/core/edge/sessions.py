@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from mesh.config import Settings
+from mesh.core.broker.arguments import QueueArguments
 from mesh.core.cluster.alarms import Alarms
 from mesh.core.cluster.bodies import Bodies
 from mesh.core.cluster.membership import Membership
-from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
+from mesh.core.cluster.topology import Topology
 from mesh.core.edge.fetches import Fetches
 from mesh.core.edge.gate import Gate
+from mesh.core.edge.publishing import Publishing, RoutedSubmit
 from mesh.core.edge.uploads import Uploads
 from mesh.core.edge.waiting import Waiting
 from mesh.core.effects import Identity
 from mesh.core.kinds import problem_of
 from mesh.core.turn import Turn
+from mesh.errors import Unroutable
 from mesh.wire.entries import Message
 from mesh.wire.messages import (
     PROTOCOL_VERSION,
@@ -99,7 +102,8 @@ class Edge:
         bodies: Bodies,
         turn: Turn,
         settings: Settings,
-        policies: Policies,
+        topology: Topology,
+        arguments: QueueArguments,
         alarms: Alarms,
         *,
         to_coordinator: Callable[[PeerMessage], bool],
@@ -116,8 +120,10 @@ class Edge:
         self._coordinator = coordinator
         self._local_answer = local_answer
         self._alarms = alarms
-        self.gate = Gate(turn, settings, policies, alarms, ask=to_coordinator, accept=self._accept)
+        self.gate = Gate(turn, settings, arguments, alarms, ask=to_coordinator, accept=self._accept)
+        self.publishing = Publishing(topology)
         self.now = 0.0
+        self.wall_ms = 0
         self.sessions: dict[bytes, Session] = {}
         self.workers: dict[str, bytes] = {}
         """Id of a worker or consumer to its session."""
@@ -194,27 +200,36 @@ class Edge:
         )
 
     def _on_submit(self, session: Session, submit: Submit) -> None:
-        problem = self._check(submit)
+        problem, plainly = self._check(submit)
+        try:
+            if not problem:
+                submit = self.publishing.route(submit, self.wall_ms, plainly=plainly)
+        except Unroutable as error:
+            problem = f"unroutable: {error}"
         if problem:
             self.refused += 1
             self._turn.to_session(session.id, Confirm(submit.number, 0, problem))
         else:
             self.gate.enter(session.id, submit)
 
-    def _check(self, submit: Submit) -> str:
-        """Why the messages can't be accepted, whatever room there is; or nothing."""
+    def _check(self, submit: Submit) -> tuple[str, bool]:
+        """(why the messages can't be accepted, whatever room there is; or nothing, whether all are tasks for queues by name)."""
         limit = self._settings.max_body_bytes
+        plainly = True
         for message in submit.messages:
             if len(message.body) > limit:
-                return self._too_large(len(message.body))
-            if not (
-                0 < len(message.id) <= MAX_ID_CHARS and 0 < len(message.queue) <= MAX_NAME_CHARS and len(message.task) <= MAX_NAME_CHARS
-            ):
-                return "invalid: ids, queues and task names have 1 to 255 characters"
-            problem = problem_of(message.properties) if message.properties is not None else ""
+                return self._too_large(len(message.body)), False
+            if not (0 < len(message.id) <= MAX_ID_CHARS and len(message.queue) <= MAX_NAME_CHARS and len(message.task) <= MAX_NAME_CHARS):
+                return "invalid: ids have 1 to 255 characters, queues and task names at most 255", False
+            if message.properties is None and message.queue:
+                continue
+            plainly = False
+            problem = (
+                problem_of(message.properties) if message.properties is not None else "invalid: a message needs a queue, or an exchange"
+            )
             if problem:
-                return problem
-        return ""
+                return problem, False
+        return "", plainly
 
     def _accept(self, id: bytes, submit: Submit) -> None:
         """Write the messages of a session, and confirm them when they have their copies."""
@@ -233,6 +248,7 @@ class Edge:
         queues = {message.queue for message in submit.messages if message.task}
         gate.unconfirmed_bytes += size
         answered = [False]
+        unroutable = submit.unroutable if isinstance(submit, RoutedSubmit) else 0
         if submit.deadline_ms and self._settings.durability == "safe":
             self._deadlines.append((self.now + submit.deadline_ms / 1000, id, submit.number, answered))
 
@@ -240,7 +256,7 @@ class Edge:
             gate.unconfirmed_bytes -= size
             if not answered[0]:
                 answered[0] = True
-                self._turn.to_session(id, Confirm(submit.number, copies, "", self._unconsumed(id, queues)))
+                self._turn.to_session(id, Confirm(submit.number, copies, "", self._unconsumed(id, queues), unroutable))
 
         self._replication.copies.when_copied(confirm)
 

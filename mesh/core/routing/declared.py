@@ -14,11 +14,8 @@ from mesh.core.routing.exchanges import PREDECLARED
 from mesh.core.routing.header_match import ALL, X_MATCH, X_MATCHES
 from mesh.errors import InvalidTopology
 from mesh.wire.topology import EXCHANGE_TYPES
+from mesh.wire.topology_changes import COUNT_MAX, NAME_CHARS_MAX
 
-NAME_CHARS_MAX = 255
-"""Of an exchange, a queue or a routing key: the short string of AMQP 0-9-1."""
-COUNT_MAX = (1 << 53) - 1
-"""The largest whole number that JSON readers agree on."""
 RESERVED_PREFIX = "amq."
 OVERFLOWS = ("reject-publish", "drop-head", "dead-letter")
 

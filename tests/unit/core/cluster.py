@@ -16,7 +16,7 @@ from mesh.core.effects import Batch, Gap, Identity, Read, Salvage
 from mesh.core.machine import Machine
 from mesh.core.states import Role
 from mesh.wire import frames
-from mesh.wire.entries import Entry
+from mesh.wire.entries import Entry, Message, Result
 from tests.simulation.parts import Disk
 from tests.unit.core.programs import Client, Consumer, Program, Worker
 
@@ -66,12 +66,12 @@ class Node:
         """Messages and results in memory, by ``message:id`` or ``result:id``."""
         journals = self.machine.replica.journals.values()
         entries = [entry for journal in journals for entry in journal.live.values()]
-        return {f"{type(entry).__name__.lower()}:{entry.id}": entry for entry in entries if type(entry).__name__ != "Member"}
+        return {f"{type(entry).__name__.lower()}:{entry.id}": entry for entry in entries if isinstance(entry, Message | Result)}
 
     def on_disk(self) -> set[str]:
         """As ``live``, of what a crash would leave."""
         entries = [frames.decode_entry(blob) for blob in self.disk.entries.values()]
-        return {f"{type(entry).__name__.lower()}:{entry.id}" for entry in entries if type(entry).__name__ != "Member"}
+        return {f"{type(entry).__name__.lower()}:{entry.id}" for entry in entries if isinstance(entry, Message | Result)}
 
 
 class Cluster:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from mesh.client.bodies import BodyReceiver, BodySender, Buffer, Bytes
 from mesh.wire.entries import Chunks, Failure, Message, Result, Status
 from mesh.wire.messages import (
+    Answer,
     Attach,
     Confirm,
     Deliver,
@@ -21,6 +23,7 @@ from mesh.wire.messages import (
     Outcomes,
     OutcomesKept,
     Ping,
+    Query,
     Results,
     Submit,
     Take,
@@ -149,6 +152,26 @@ class Client(Program):
         self.send(Submit(self.number, [Message(id, queue, task, body, eta_ms=eta_ms, properties=properties) for id in ids]))
         self.cluster.calm()
         return self.number
+
+    def publish(self, *ids: str, exchange: str = "", key: str = "", queue: str = "", task: str = "", body: bytes = b"", **more: Any) -> int:
+        """Publish to an exchange, or with ``more`` properties to a queue by name; returns the number of the request."""
+        self.number += 1
+        properties = Properties(exchange=exchange, routing_key=key, **more)
+        self.send(Submit(self.number, [Message(id, queue, task, body, properties=properties) for id in ids]))
+        self.cluster.calm()
+        return self.number
+
+    def ask(self, what: str, argument: str = "") -> Answer:
+        """Ask the mesh, and wait for the answer as long as a lagging node may hold it up."""
+        self.number += 1
+        number = self.number
+        self.send(Query(number, what, argument))
+        self.cluster.until(lambda: any(answer.number == number for answer in self.got(Answer)))
+        return next(answer for answer in self.got(Answer) if answer.number == number)
+
+    def change(self, *changes: dict[str, Any], owner: str = "", dry: bool = False) -> Answer:
+        """Change the routing tables; returns the answer, which may be an error."""
+        return self.ask("topology-change", json.dumps({"changes": changes, "owner": owner, "dry": dry}))
 
     def submit_large(self, id: str, body: bytes) -> None:
         """Send a body in chunks; its message follows."""

@@ -101,7 +101,8 @@ def test_the_report_says_where_each_value_comes_from() -> None:
     }
     assert report["queue:slow:max_deliveries"]["value"] == 2
     assert set(report) == {*mesh_wide(), "queue:slow:max_deliveries"}
-    assert (holder.policies.for_queue("slow", "max_deliveries"), holder.policies.for_queue("q", "max_deliveries")) == (2, 9)
+    assert (holder.policies.own("slow", "max_deliveries"), holder.policies.own("q", "max_deliveries")) == (2, None)
+    assert holder.policies.of_mesh("max_deliveries") == 9
 
 
 def test_a_setting_reaches_every_node_and_survives_all_of_them() -> None:

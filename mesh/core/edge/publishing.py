@@ -1,0 +1,115 @@
+"""The way of what a program publishes to its queues: a node routes by its own copy of the tables, before it lets anything in.
+
+What was sent to a queue by name, without more, goes there as it is. If that queue was declared the message says so, as all routed ones do:
+should the queue be gone when it arrives, it goes to ``lost+found`` and not to a queue that nobody wants any more (R22).
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from mesh.core.cluster.topology import Topology
+from mesh.core.routing.exchanges import DEFAULT_EXCHANGE
+from mesh.errors import Unroutable
+from mesh.wire.attachment import Submit
+from mesh.wire.entries import Message
+from mesh.wire.topology import Properties, QueueDeclaration
+
+NO_PROPERTIES = Properties()
+
+
+class RoutedSubmit(Submit, array_like=True, tag=43):
+    """A Submit that has become another number of messages than its sender knows of: there is room for all of them, or for none."""
+
+    submitted: int = 0
+    """How many it had."""
+    unroutable: int = 0
+    """So many of them were in no queue's way."""
+
+
+class Publishing:
+    """Routes the messages of submits."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+
+    def route(self, submit: Submit, wall_ms: int, *, plainly: bool) -> Submit:
+        """The submit with its messages on their way to queues; ``plainly`` when all of them name a queue and nothing else.
+
+        Raises Unroutable when a task or a mandatory message has no queue, or what it names is not for publishers.
+        """
+        if plainly:
+            if self._topology.queues:
+                self._declare(submit.messages, wall_ms)
+            return submit
+        routed: list[Message] = []
+        unroutable = 0
+        for message in submit.messages:
+            copies = self.copies(message, wall_ms)
+            if not copies:
+                _drop_or_raise(message)
+                unroutable += 1
+            routed += copies
+        if len(routed) == len(submit.messages) and not unroutable:
+            submit.messages = routed
+            return submit
+        count = len(submit.messages)
+        return RoutedSubmit(
+            submit.number, routed, submit.deadline_ms, submit.granted, submit.several, submitted=count, unroutable=unroutable
+        )
+
+    def copies(self, message: Message, wall_ms: int) -> list[Message]:
+        """One message for each queue that it goes to: the first keeps the id, others have ``ID/QUEUE``; the same at each try (R8).
+
+        Raises Unroutable when there is no such exchange, or clients may not publish to it.
+        """
+        properties = message.properties or NO_PROPERTIES
+        if message.queue:
+            queues: tuple[str, ...] = (message.queue,)
+        else:
+            refusal = self._topology.routing.refusal(properties.exchange)
+            if refusal:
+                raise Unroutable(refusal)
+            queues = self._topology.routing.route(properties.exchange, properties.routing_key, properties.headers)
+        copies: list[Message] = []
+        for queue in queues:
+            id = f"{message.id}/{queue}" if copies else message.id
+            copies.append(replace(message, id=id, queue=queue, properties=self._of_queue(queue, properties, wall_ms)))
+        return copies
+
+    def _declare(self, messages: list[Message], wall_ms: int) -> None:
+        stamps: dict[str, Properties | None] = {}
+        for message in messages:
+            queue = message.queue
+            if queue not in stamps:
+                stamps[queue] = self._of_queue(queue, NO_PROPERTIES, wall_ms) if queue in self._topology.queues else None
+            message.properties = stamps[queue]
+
+    def _of_queue(self, queue: str, properties: Properties, wall_ms: int) -> Properties:
+        """The properties as they hold in a queue."""
+        declared = self._topology.queue(queue)
+        if declared is None:
+            return replace(properties, declared=False) if properties.declared else properties
+        return replace(
+            properties,
+            declared=True,
+            priority=properties.priority if declared.max_priority is None else min(properties.priority, declared.max_priority),
+            expires_ms=_earlier(properties.expires_ms, declared, wall_ms),
+            transient=properties.transient or not declared.durable,
+        )
+
+
+def _earlier(expires_ms: int, queue: QueueDeclaration, wall_ms: int) -> int:
+    """When a message expires in a queue: by its own time or the queue's, whichever comes first."""
+    if queue.message_ttl_ms is None:
+        return expires_ms
+    by_queue_ms = wall_ms + queue.message_ttl_ms
+    return min(expires_ms, by_queue_ms) if expires_ms else by_queue_ms
+
+
+def _drop_or_raise(message: Message) -> None:
+    properties = message.properties or NO_PROPERTIES
+    if not (message.task or properties.mandatory):
+        return
+    where = f"the exchange {properties.exchange!r}" if properties.exchange != DEFAULT_EXCHANGE else "the default exchange"
+    raise Unroutable(f"{where} has no queue for the routing key {properties.routing_key!r}; bind one (mesh route explain shows the way)")
