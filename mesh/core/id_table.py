@@ -94,6 +94,8 @@ class IdTable:
         self._swept = FIRST
         self._highest = ""
         """No id above this one was added since the table was empty: ids ascend by time, so most that are new are known to be so."""
+        self._lowest: str | None = None
+        """No id here is below this one, None when that has to be looked up: most that are over are known to be gone."""
 
     def __len__(self) -> int:
         return self._count
@@ -109,8 +111,12 @@ class IdTable:
         return self._blocks[number].numbers[at] if at >= 0 else None
 
     def may_have(self, id: str) -> bool:
-        """False when this id is surely not here: a look at one text."""
-        return self._count > 0 and id <= self._highest
+        """False when this id is surely not here: a look at two texts."""
+        if not self._count or id > self._highest:
+            return False
+        if self._lowest is None:
+            self._lowest = "" if self._others else text_of(self._blocks[0].key(0))
+        return id >= self._lowest
 
     def id_of(self, key: bytes) -> str:
         """The id that a key of this table stands for."""
@@ -153,6 +159,7 @@ class IdTable:
     def _put(self, keys: bytes, numbers: array[int]) -> bool:
         """Add ascending records, all in one place; False when something is there, or between them."""
         first, last = keys[:KEY_BYTES], keys[-KEY_BYTES:]
+        self._lowest = None
         number = max(bisect_right(self._firsts, first) - 1, 0)
         if not self._blocks:
             self._firsts.append(first)
@@ -218,6 +225,8 @@ class IdTable:
         block = self._blocks[number]
         del block.keys[at * KEY_BYTES : (at + records) * KEY_BYTES], block.numbers[at : at + records]
         self._count -= records
+        if not number and not at:
+            self._lowest = None
         if not block.numbers:
             del self._firsts[number], self._blocks[number]
         if not self._count:
