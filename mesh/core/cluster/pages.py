@@ -83,23 +83,11 @@ class Pages:
 
         False, and nothing is changed, when there is room, or one of them has to stay in memory.
         """
-        sizes = [len(message.body) for message in messages]
-        if self.resident_bytes + OVERHEAD_BYTES * len(sizes) + sum(sizes) <= self.window_bytes:
+        size = OVERHEAD_BYTES * len(messages) + sum([len(message.body) for message in messages])
+        if self.resident_bytes + size <= self.window_bytes or not self.add_many(journal, sequences, messages):
             return False
-        if any(map(_stays, messages)):
-            return False
-        ids = [message.id for message in messages]
-        lanes = [self.lane_number(message.queue, kind_of(message)) for message in messages]
-        if max(lanes) >= LANES_MAX or not self.may_pass(ids, set(lanes)):
-            return False
-        place = self._place(journal, 0)
-        keys = self._ids.add_many(ids, [place | sequence for sequence in sequences])
-        if keys is None:
-            return False
-        journal.paged.extend(sequences, keys, lanes, sizes)
         journal.passing.update(zip(sequences, messages, strict=True))
         self._passing.append((mark, journal, sequences))
-        self.on_passed(journal, sequences, lanes, sizes)
         return True
 
     def left(self, message: Message) -> None:
@@ -180,6 +168,23 @@ class Pages:
             self._journals[number] = journal
             self._next_number += 1
         return number << SEQUENCE_BITS | sequence
+
+    def add_many(self, journal: Journal, sequences: Sequence[int], messages: Sequence[Message]) -> bool:
+        """Index messages, ascending, that come after all that are indexed of their journal; False when one has to stay in memory."""
+        if any(map(_stays, messages)):
+            return False
+        ids = [message.id for message in messages]
+        lanes = [self.lane_number(message.queue, kind_of(message)) for message in messages]
+        if max(lanes) >= LANES_MAX or not self.may_pass(ids, set(lanes)):
+            return False
+        place = self._place(journal, 0)
+        keys = self._ids.add_many(ids, [place | sequence for sequence in sequences])
+        if keys is None:
+            return False
+        sizes = [len(message.body) for message in messages]
+        journal.paged.extend(sequences, keys, lanes, sizes)
+        self.on_passed(journal, sequences, lanes, sizes)
+        return True
 
     def page_in(self, journal: Journal, messages: dict[int, Message]) -> dict[int, Message]:
         """Paged messages, ascending, are in memory again; returns them without those that were settled meanwhile."""

@@ -29,6 +29,8 @@ SEQUENCE_LIMIT = 1 << 40
 
 CHUNK_BYTES = 128 << 10
 """About the size of a chunk of a body whose bytes are on the disk only."""
+TAIL = 1_000
+"""Messages beyond the window that are indexed at once when a state directory is opened."""
 _NOTHING: Mapping[int, Entry] = {}
 Listener = Callable[["Journal", int, Entry], None]
 
@@ -125,15 +127,32 @@ class Replica:
         """Load what a former process of this node had on disk; no listeners are called."""
         for head in restored.heads:
             self.journals[head.journal] = Journal(head.journal, head.owner, head.scope, head.upto, head.digest)
+        tail: dict[int, Message] = {}
+        tail_of = self._own[Scope.BULK]
         for name, sequence, blob in restored.entries:
             entry = decode_entry(blob)
-            share_names(entry)
             journal = self.journals[name]
             if type(entry) is Message and journal.scope == Scope.BULK:
-                if self.pages.is_full and self.pages.add(journal, sequence, entry):
+                if self.pages.is_full:
+                    if journal is not tail_of or len(tail) == TAIL:
+                        self._restore_tail(tail_of, tail)
+                        tail_of, tail = journal, {}
+                    tail[sequence] = entry
                     continue
                 self.pages.came(journal, sequence, entry, 0)
+            share_names(entry)
             journal.live[sequence] = entry.cold() if type(entry) is Chunk else entry
+        self._restore_tail(tail_of, tail)
+
+    def _restore_tail(self, journal: Journal, messages: dict[int, Message]) -> None:
+        """Index messages beyond the window, as far as they need no place in memory."""
+        if not messages or self.pages.add_many(journal, list(messages), list(messages.values())):
+            return
+        for sequence, message in messages.items():
+            if not self.pages.add(journal, sequence, message):
+                share_names(message)
+                self.pages.came(journal, sequence, message, 0)
+                journal.live[sequence] = message
 
     # -- changes --------------------
 
