@@ -142,7 +142,7 @@ class Coordinator:
         """R9 anew: authority came back with members that may have followed another meanwhile. Hear all of them before the next dispatch."""
         if self.now - self._regained_at >= self._settings.reconcile_timeout_s:
             return False
-        return not all(self._replication.reconciled_with(peer.id) for peer in self._membership.reachable())
+        return not self._replication.has_heard_all_here()
 
     def dispatch(self) -> None:
         """Hand out what may be handed out, drop what is too much, and let publishers in where that made room."""

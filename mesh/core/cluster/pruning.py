@@ -73,11 +73,7 @@ class Pruning:
     def _all_are_here(self) -> bool:
         me = self._membership.me.id
         others = [member.id for member in self._membership.members.values() if member.durable and member.id != me]
-        return all(
-            self._absences.forgotten(id)
-            or (id in self._written_now and self._membership.is_reachable(id) and self._replication.reconciled_with(id))
-            for id in others
-        )
+        return all(self._absences.forgotten(id) or (id in self._written_now and self._replication.has_heard_all_of(id)) for id in others)
 
     def _closed(self) -> set[bytes]:
         """Journals without a live entry that nobody writes any more."""

@@ -264,7 +264,11 @@ class Replication:
     def has_heard_everybody(self) -> bool:
         """As the coordinator: whether all members are here, and have told all that they hold."""
         others = [member.id for member in self._membership.admitted() if member.id != self._me.id]
-        return all(self._membership.is_reachable(id) and self.reconciled_with(id) for id in others)
+        return all(self.has_heard_all_of(id) for id in others)
+
+    def has_heard_all_of(self, peer: str) -> bool:
+        """As the coordinator: whether a member is here, and has told all that it holds."""
+        return self._membership.is_reachable(peer) and self.reconciled_with(peer)
 
     # -- deputies --------------------
 

@@ -109,20 +109,21 @@ def _unplugged(stage: Stage, lasts_s: float) -> Row:
 
 def one_way(stage: Stage, sizes: Sizes) -> Row:
     """14: what the coordinator sends no longer reaches one follower."""
-    leader = stage.coordinator()
-    follower = next(name for name in stage.names if name != leader)
     row = Row("14 (one way)", f"coordinator to one follower dropped for {sizes.one_way_s:g} s")
-    row = _lasting(stage, row, lambda: stage.lab.cut_one_way(leader, follower), sizes.one_way_s)
-    row.require(row.elections <= 1, "no storm of elections")
-    return row
+    return _apart(stage, row, stage.lab.cut_one_way, sizes.one_way_s)
 
 
 def partial(stage: Stage, sizes: Sizes) -> Row:
     """14: the coordinator and one follower are cut, while the third sees both."""
+    row = Row("14 (partial)", f"coordinator and one follower cut for {sizes.one_way_s:g} s, the third sees both")
+    return _apart(stage, row, stage.lab.cut, sizes.one_way_s)
+
+
+def _apart(stage: Stage, row: Row, cut: Callable[[str, str], None], lasts_s: float) -> Row:
+    """Cut the coordinator from one follower; there may be one election, not more."""
     leader = stage.coordinator()
     follower = next(name for name in stage.names if name != leader)
-    row = Row("14 (partial)", f"coordinator and one follower cut for {sizes.one_way_s:g} s, the third sees both")
-    row = _lasting(stage, row, lambda: stage.lab.cut(leader, follower), sizes.one_way_s)
+    row = _lasting(stage, row, lambda: cut(leader, follower), lasts_s)
     row.require(row.elections <= 1, "no storm of elections")
     return row
 

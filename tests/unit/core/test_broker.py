@@ -355,19 +355,25 @@ def test_r23_a_clock_that_is_set_does_not_move_what_waits_already() -> None:
     assert 3.9 <= cluster.until(lambda: worker.held, 6.0) <= 4.1
 
 
-def test_r23_a_coordinator_learns_later_how_far_the_clock_is_off_that_named_an_instant() -> None:
+def killed_after_an_instant_was_named(skew_s: float) -> tuple[Cluster, float]:
+    """Node b, whose clock is off, accepts what is due 6 s later; both are killed, and only a is back. Also returns when it is due."""
     cluster = Cluster("a")
     cluster.start("b")
     cluster.until(cluster.agreed)
-    cluster.nodes["b"].skew_s = 3600
+    cluster.nodes["b"].skew_s = skew_s
     cluster.run(0.5)
     due_at = cluster.now + 6
-    cluster.client("b").submit("t1", eta_ms=int((WALL_S + 3600 + due_at) * 1000))
+    cluster.client("b").submit("t1", eta_ms=int((WALL_S + skew_s + due_at) * 1000))
     cluster.run(0.5)
     cluster.crash("a")
     cluster.crash("b")
     cluster.start("a")
     cluster.until(cluster.agreed)
+    return cluster, due_at
+
+
+def test_r23_a_coordinator_learns_later_how_far_the_clock_is_off_that_named_an_instant() -> None:
+    cluster, due_at = killed_after_an_instant_was_named(skew_s=3600)
     cluster.start("b")
     cluster.until(cluster.agreed)
     worker = cluster.worker("a")
@@ -377,18 +383,7 @@ def test_r23_a_coordinator_learns_later_how_far_the_clock_is_off_that_named_an_i
 
 def test_r23_nothing_is_early_by_a_clock_that_a_new_process_has_not_heard_yet() -> None:
     """All were killed, and the coordinator is back before the node whose clock, an hour behind, named the instant."""
-    cluster = Cluster("a")
-    cluster.start("b")
-    cluster.until(cluster.agreed)
-    cluster.nodes["b"].skew_s = -3600
-    cluster.run(0.5)
-    due_at = cluster.now + 6
-    cluster.client("b").submit("t1", eta_ms=int((WALL_S - 3600 + due_at) * 1000))
-    cluster.run(0.5)
-    cluster.crash("a")
-    cluster.crash("b")
-    cluster.start("a")
-    cluster.until(cluster.agreed)
+    cluster, due_at = killed_after_an_instant_was_named(skew_s=-3600)
     worker = cluster.worker("a")
     cluster.run(2.0)
     assert not worker.held
