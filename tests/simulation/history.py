@@ -70,6 +70,8 @@ class History:
     """(voter, term) to the candidate that it told that it has its vote."""
     wiped: dict[str, float] = field(default_factory=dict)
     """Ids whose only copies were on a disk that lost them, with when that was."""
+    set_back: int = 0
+    """How often a disk went back to an earlier state."""
     results_wiped: set[str] = field(default_factory=set)
     """Ids of which the only copy of the result was on such a disk."""
     agreed_after_s: float = 0.0

@@ -323,10 +323,15 @@ def i1_confirmed_is_kept(world: World) -> None:
 
 
 def i8_attempts_are_limited(world: World, weight: int) -> None:
-    """I8: attempts <= limit + faults. Without a death of its slot a task has one attempt; ``weight`` counts the faults."""
+    """I8: attempts <= limit + faults. Without a death of its slot a task has one attempt; ``weight`` counts the faults.
+
+    A disk that was set back to an earlier state counts anew, where it is the only one that has counted.
+    """
     history = world.history
+    only_disk = world.settings.copies == 1 or len(world.hosts) == 1
+    rounds = 1 + (history.set_back if only_disk else 0)
     for id, starts in history.starts.items():
-        limit = 1 if id in history.finished else world.settings.max_deliveries
+        limit = 1 if id in history.finished else rounds * world.settings.max_deliveries
         if len(starts) > limit + weight:
             world.violate(f"I8: {id} was started {len(starts)} times; the limit is {limit}, faults {weight}")
 

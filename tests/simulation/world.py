@@ -315,6 +315,7 @@ class World:
         """A disk loses what is on it, or goes back to an earlier state; what was only there may be lost from now on."""
         messages, results = self._ids_on_disks(Message), self._ids_on_disks(Result)
         host.disk.replace_contents(contents, self.now)
+        self.history.set_back += bool(contents.heads)
         results_left = self._ids_on_disks(Result)
         for id in host.disk.live_ids(Message) & self.history.delayed.keys() if contents.salvage else ():
             self.history.delayed[id].salvaged = True
