@@ -36,13 +36,18 @@ def test_a_body_stays_while_the_message_that_refers_to_it_now_is_on_its_way_from
     assert run.failure(plan) == []
 
 
-@pytest.mark.parametrize("seed", [1_001_368, 1_002_643])
-def test_i1_a_worker_that_can_not_get_the_arguments_of_an_earlier_submission_gives_the_task_back(seed: int) -> None:
+FOUND = {
+    1_001_368: "I1: a worker can not get the arguments of an earlier submission",
+    1_002_643: "I1: a node with an empty disk calls the chunks of others lost",
+    2_001_670: "R7: a disk holds a settlement without the result that came with it",
+    4_000_574: "I3: a second outcome is said again after its value was dropped",
+}
+"""Seeds that have shown a bug of the core once. What they draw changes with the simulation; the unit tests hold the rule."""
+
+
+@pytest.mark.parametrize("seed", FOUND, ids=lambda seed: FOUND[seed])
+def test_what_a_seed_has_found_once_is_mended(seed: int) -> None:
     assert run.failure(run.plan(seed)) == []
-
-
-def test_r7_no_disk_holds_a_settlement_without_the_result_that_came_with_it() -> None:
-    assert run.failure(run.plan(2_001_670)) == []
 
 
 def test_the_schedules_have_every_kind_of_fault() -> None:

@@ -201,6 +201,8 @@ class LargeBodies:
                 now.append(lost(record.message))
             elif chunks is None or self._bodies.is_whole(chunks):
                 now.append(outcome)
+            elif self.is_lost(chunks) and self._is_over(outcome.id):
+                now.append(outcome)  # a second one, said again: its value was dropped when it was said first
             elif self.is_lost(chunks):
                 now.append(Outcome(outcome.id, OutcomeKind.LOST, Status.PENDING))
             else:

@@ -354,6 +354,24 @@ def test_i1_a_chunk_that_a_relieved_deputy_drops_while_it_reads_it_is_not_lost()
     assert cluster.messages(Fetched, deputy, reader.name)[-1].data == LARGE[:CHUNK_BYTES], "the coordinator has it"
 
 
+def test_a_second_outcome_whose_value_is_dropped_is_taken_off_its_worker_however_often_it_is_said() -> None:
+    """Found by a seed: the word that it is kept came too late, and what was said again was taken for a lost run of a task that is over."""
+    cluster = mesh("a")
+    client, first, second = cluster.client("a"), cluster.worker("a", "first"), cluster.worker("a", "second", tasks=[])
+    client.submit("t")
+    second.holdings.accept(first.deliveries)
+    first.finish("t")
+    second.finish_large("t", LARGE)
+    cluster.until(lambda: "t" in second.outbox)
+    outcome = second.outbox["t"]
+    cluster.until(lambda: not second.outbox)
+    cluster.run(1.0)
+    assert chunks_on(cluster, "a") == 0
+    second.outbox["t"] = outcome
+    second.report()
+    cluster.until(lambda: not second.outbox)
+
+
 def test_chunks_are_settled_a_few_at_a_time() -> None:
     cluster = mesh("a")
     client, worker = cluster.client("a"), cluster.worker("a")
