@@ -124,6 +124,8 @@ class BodySender:
 
     def send(self, send: Send, now_s: float) -> None:
         """Send what was granted, in turn; tell the node of new bodies and of those that it can drop."""
+        if not self:
+            return
         while self._cancelled and send(CancelUpload(self._cancelled[-1])):
             self._cancelled.pop()
         busy = True
@@ -224,6 +226,8 @@ class BodyReceiver:
 
     def send(self, send: Send, now_s: float) -> None:
         """Ask for the next chunks, in turn, and again for what is late."""
+        if not self:
+            return
         for number, (key, index, asked_s) in self._asked.items():
             if now_s - asked_s >= ASK_AGAIN_S:
                 if not send(Fetch(number, self._incoming[key].chunks, index)):

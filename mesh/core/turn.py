@@ -53,6 +53,8 @@ class Turn:
 
     def take_reads(self) -> list[Read]:
         """The rows to read; each read is handed out once."""
+        if not self._reads:
+            return []
         taken, self._reads = self._reads, []
         return taken
 
@@ -87,6 +89,11 @@ class Turn:
         self._batch.recovered = True
 
     # -- for the loop --------------------
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing that may leave now."""
+        return not (self._peers or self._sessions)
 
     def take_messages(self) -> tuple[list[tuple[str, PeerMessage]], list[tuple[bytes, SessionReply]]]:
         """What may leave now; each is handed out once."""

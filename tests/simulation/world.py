@@ -135,6 +135,8 @@ class World:
             host.step(host.machine.on_read, read.number, rows)
 
     def _send(self, host: Host, machine: Machine) -> None:
+        if machine.turn.silent:
+            return
         sends = machine.take_sends()
         for session, reply in sends.sessions:
             self._reply(host, machine, session, reply)

@@ -81,7 +81,7 @@ class Admission:
 
     def advance(self) -> None:
         """Let in those for whom there is room by now."""
-        for queue, line in list(self._lines.items()):
+        for queue, line in list(self._lines.items()) if self._lines else ():
             while line:
                 (node, number), wanted = next(iter(line.items()))
                 if not self._grant(node, wanted, first_of=queue):

@@ -35,6 +35,8 @@ class Pushes:
 
     def flush(self) -> None:
         """Hand over what came in this turn."""
+        if not self._by_node:
+            return
         pushes, self._by_node = self._by_node, {}
         for node, results in pushes.items():
             self._post(node, ResultsMessage(results), True)

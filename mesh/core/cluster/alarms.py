@@ -45,9 +45,9 @@ class Alarms:
     @property
     def own(self) -> str:
         """This node's alarm: rather that of the disk, which lasts longer."""
-        for code in (DISK, MEMORY):
-            if code in self._own:
-                return f"{code}: {self._own[code]}"
+        if self._own:
+            code = DISK if DISK in self._own else MEMORY
+            return f"{code}: {self._own[code]}"
         return ""
 
     @property

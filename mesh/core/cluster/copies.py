@@ -93,6 +93,9 @@ class Copies:
 
     def release(self, now: float, *, leading: bool) -> None:
         """Let go what has its copies by now."""
+        if not (self.waits or self.settlements or self._everywhere):
+            self._note_shortage(now, short=self._is_short(now))
+            return
         counting = [stream for stream in self._streams.values() if _counts(stream, now)]
         needed = self.needed()
         if self.settlements:
@@ -100,7 +103,7 @@ class Copies:
         if self.waits:
             self._release_waits(counting, needed, now, leading=leading)
         else:
-            self._note_shortage(now, short=len(counting) + 1 < min(2, needed))
+            self._note_shortage(now, short=not counting and needed > 1)
         while self._everywhere and (now >= self._everywhere[0][1] or self._is_everywhere(self._everywhere[0][0])):
             self._everywhere.popleft()[2]()
 
@@ -112,6 +115,13 @@ class Copies:
         self._note_shortage(now, short=reachable < needed)
         patient = safe or self._short_since is None or now - self._short_since < self._settings.short_copies_after_s
         self.waits.release(self._turn.durable_mark, self._marks(counting), needed, short=not patient)
+
+    def _is_short(self, now: float) -> bool:
+        """Whether no other disk counts although there should be one."""
+        for stream in self._streams.values():
+            if _counts(stream, now):
+                return False
+        return self.needed() > 1
 
     def _marks(self, streams: list[Stream]) -> list[tuple[int, int]]:
         return [(stream.idle_mark(self._turn.mark), stream.acked_copies) for stream in streams]

@@ -6,7 +6,7 @@ timeout and says that it hears us. A refused connection proves that a process is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mesh.config import Settings
 from mesh.core.cluster.channels import Channel
@@ -54,7 +54,7 @@ class Peer:
 
     def two_way(self, now: float, timeout_s: float) -> bool:
         """Alive: heard, and it hears us."""
-        return self.hears_me and not self.refused and not self.left and self.heard_within(now, timeout_s)
+        return self.hears_me and not self.refused and not self.left and now - self.heard_at <= timeout_s
 
 
 class Membership:
@@ -65,6 +65,8 @@ class Membership:
         self._replica = replica
         self._settings = settings
         self.members: dict[str, Member] = {}
+        self._admitted: list[Member] | None = None
+        """Made anew when the roster has changed: every turn of the loop asks for it several times."""
         self._dots: dict[str, tuple[Journal, int]] = {}
         self.peers: dict[str, Peer] = {}
         self.changed = True
@@ -130,13 +132,16 @@ class Membership:
             self._watch(entry)
 
     def _watch(self, member: Member) -> None:
+        self._admitted = None
         if member.id != self.me.id and member.durable and member.id not in self.peers:
             self.peers[member.id] = Peer(member.id, self.me.bulk_journal[:8])
         self.changed = True
 
-    def admitted(self) -> list[Member]:
+    def admitted(self) -> Sequence[Member]:
         """Durable members that have not left: those that majorities and copies count over, this node included."""
-        return [member for member in self.members.values() if member.durable and member.present]
+        if self._admitted is None:
+            self._admitted = [member for member in self.members.values() if member.durable and member.present]
+        return self._admitted
 
     def name_of(self, id: str) -> str:
         """A node's name, or its id when it is not a member."""

@@ -405,7 +405,7 @@ class Replication:
             self._send_settled_back()
         sent = False
         for stream in self.streams.values():
-            while True:
+            while not stream.idle:
                 batch = stream.pump(
                     self._replica,
                     self._turn.mark,

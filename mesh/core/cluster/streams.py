@@ -89,6 +89,11 @@ class Stream:
         settled, self.settled = self.settled, {}
         return settled
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to send."""
+        return not (self.behind or self.settled or self.leases or self.pruned) and self.told_complete
+
     def pump(
         self, replica: Replica, mark: int, now: float, *, window_bytes: int, batch_bytes: int, deputies: list[str]
     ) -> Replicate | None:

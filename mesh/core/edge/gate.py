@@ -276,6 +276,8 @@ class Gate:
 
     def tell_spent(self) -> None:
         """What was reserved has become messages, or is not needed; said after those messages have left for the coordinator."""
+        if not self._spent:
+            return
         spent, self._spent = self._spent, []
         for number in spent:
             self._ask(Reserve(number, []))

@@ -311,10 +311,12 @@ class Edge:
 
     def pass_on_copied(self) -> bool:
         """Tell the coordinator of outcomes whose large values have their copies by now; False when there are none."""
+        if not self._copied:
+            return False
         copied, self._copied = self._copied, []
         for outcomes in copied:
             self._to_coordinator(outcomes)
-        return bool(copied)
+        return True
 
     def _on_watch(self, session: Session, watch: Watch) -> None:
         for id in watch.ids:
