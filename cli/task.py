@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,8 +14,10 @@ from mesh.app import Mesh
 from mesh.client.options import Options
 from mesh.errors import MeshError, NotFound, ResultRemoved, ResultTimeout, UnknownTask, UsageError
 from mesh.result import AsyncResult
+from mesh.routes import overlaid
+from mesh.signature import given
 from mesh.task import Task
-from mesh.worker.loader import load
+from mesh.worker.loader import Application, load
 
 
 class _Call(click.Command):
@@ -33,7 +36,8 @@ class _Call(click.Command):
     cls=_Call,
     epilog=output.example(
         "mesh call tasks.add 2 2",
-        "mesh call tasks.add 2 2 -A tasks -Q laptop_task",
+        "mesh call tasks.add 2 2 -A tasks -Q laptop",
+        "mesh call feeds.load --exchange tasks --routing-key feed.import",
         "mesh call tasks.greet Ada --kwarg 'tags=[\"new\"]' --timeout 5 --json",
         "mesh call tasks.report --no-wait",
     ),
@@ -41,8 +45,12 @@ class _Call(click.Command):
 )
 @click.argument("task")
 @click.argument("args", nargs=-1)
-@click.option("-A", "--app", metavar="APP", help="Check the call in this application, and use the task's own queue and limits.")
-@click.option("-Q", "--queue", metavar="QUEUE", help="Send it there.  [default: the task's own with -A, else default]")
+@click.option("-A", "--app", metavar="APP", help="Check the call in this application, and use its routes and the task's own.")
+@click.option("-Q", "--queue", metavar="QUEUE", help="Send it there.  [default: as the application says with -A, else default]")
+@click.option("--exchange", metavar="NAME", help="Publish it to this exchange.")
+@click.option("--routing-key", metavar="KEY", help="What the exchange looks at.")
+@click.option("--header", "headers", metavar="NAME=VALUE", multiple=True, help="For a headers exchange; may be repeated.")
+@click.option("--priority", type=click.IntRange(0, 255), metavar="N", help="0 to 255, higher ones run first.")
 @click.option("--kwarg", "kwargs", metavar="NAME=VALUE", multiple=True, help="A keyword argument; may be repeated.")
 @click.option("--no-wait", is_flag=True, help="Print the task's id as soon as the mesh has it.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait so long for the result.  [default: for ever]")
@@ -53,6 +61,10 @@ def call(
     args: tuple[str, ...],
     app: str | None,
     queue: str | None,
+    exchange: str | None,
+    routing_key: str | None,
+    headers: tuple[str, ...],
+    priority: int | None,
     kwargs: tuple[str, ...],
     no_wait: bool,
     timeout: float | None,
@@ -66,12 +78,14 @@ def call(
     """
     values = [read_value(text) for text in args]
     named = dict(read_pair(text) for text in kwargs)
-    max_deliveries = None
-    if app is not None:
-        own = _own_task(app, task, values, named)
-        queue, max_deliveries = queue or own.queue, own.max_deliveries
+    said = {"queue": queue, "exchange": exchange, "routing_key": routing_key, "headers": read_headers(headers), "priority": priority}
+    options = given(said)
     with _application(mesh) as application:
-        sent = application.send_task(task, values, named, queue=queue, max_deliveries=max_deliveries)
+        if app is not None:
+            loaded = load(app)
+            options = overlaid(_own_task(loaded, app, task, values, named).options, options)
+            application.conf.update(loaded.conf.changed)
+        sent = application.send_task(task, values, named, **options)
         if no_wait:
             _print_id(sent.id, as_json)
             return 0
@@ -107,8 +121,8 @@ def _application(mesh: str | None) -> Mesh:
     return Mesh("mesh", mesh=options.mesh, home=options.home.root, seeds=options["join"])
 
 
-def _own_task(app: str, name: str, args: list[Any], kwargs: dict[str, Any]) -> Task[..., Any]:
-    tasks = load(app).tasks
+def _own_task(loaded: Application, app: str, name: str, args: list[Any], kwargs: dict[str, Any]) -> Task[..., Any]:
+    tasks = loaded.tasks
     task = tasks.get(name)
     if not isinstance(task, Task):
         raise UnknownTask(f"{app} has no task {name!r}; it has {', '.join(sorted(tasks)) or 'none'}")
@@ -169,6 +183,17 @@ def read_value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def read_headers(texts: Sequence[str]) -> dict[str, Any] | None:
+    """Headers from the command line, None when there are none. Raises UsageError."""
+    headers = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--header needs NAME=VALUE, not {text!r}")
+        headers[name] = read_value(value)
+    return headers or None
 
 
 def read_pair(text: str) -> tuple[str, Any]:

@@ -15,10 +15,13 @@ from mesh.client.find import NodeFinder
 from mesh.client.link import Link
 from mesh.client.options import Options, one_line
 from mesh.errors import AppNotFound
-from mesh.worker.parent import Worker, WorkerInfo, WorkerSpec
+from mesh.worker.parent import Worker
+from mesh.worker.spec import WorkerInfo, WorkerSpec
 
 
-def _queues(_: click.Context, __: click.Parameter, text: str) -> list[str]:
+def _queues(_: click.Context, __: click.Parameter, text: str | None) -> list[str]:
+    if text is None:
+        return []
     queues = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not queues:
         raise click.BadParameter("name at least one queue, several with commas between")
@@ -40,7 +43,7 @@ def _name(_: click.Context, __: click.Parameter, text: str | None) -> str | None
     )
 )
 @click.option("-A", "--app", required=True, metavar="APP", help="The application: module, module:attr, package or file.py.")
-@click.option("-Q", "--queues", default="default", show_default=True, callback=_queues, metavar="A,B", help="Queues to consume.")
+@click.option("-Q", "--queues", callback=_queues, metavar="A,B", help="Queues to consume.  [default: the application's, as a rule default]")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 10_000), metavar="N", help="Tasks at once.  [default: one for each core]")
 @click.option(
     "--pool",

@@ -29,18 +29,22 @@ from mesh.errors import (
     UsageError,
 )
 from mesh.messaging.connection import Connection, connect
+from mesh.messaging.exchange import Binding, Exchange
+from mesh.messaging.queue import Queue
 from mesh.result import AsyncResult
 from mesh.signature import Signature
 from mesh.task import Task
 
 __all__ = [
     "AsyncResult",
+    "Binding",
     "BodyTooLarge",
     "Closed",
     "Connection",
     "DeclaredOtherwise",
     "DeliveriesExhausted",
     "DiskLow",
+    "Exchange",
     "InUse",
     "InvalidSetting",
     "InvalidTopology",
@@ -54,6 +58,7 @@ __all__ = [
     "NotEnoughCopies",
     "PublishError",
     "PublishUnknown",
+    "Queue",
     "QueueFull",
     "ResultRemoved",
     "ResultTimeout",

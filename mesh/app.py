@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from mesh import ids, result
 from mesh.client.client import Client
@@ -19,12 +20,24 @@ from mesh.client.find import NodeFinder
 from mesh.client.link import Nodes
 from mesh.client.options import Options
 from mesh.client.shared import release, shared_client
+from mesh.conf import Conf
 from mesh.config import Settings
 from mesh.embedded import Embedded
-from mesh.errors import BodyTooLarge, NotEnoughCopies, PublishError, UnknownTask, UsageError
+from mesh.errors import BodyTooLarge, NoCoordinator, NotEnoughCopies, PublishError, UnknownTask, UsageError
 from mesh.messaging.connection import Connection
-from mesh.signature import DEFAULT_QUEUE, Signature
-from mesh.task import CALL_OPTIONS, AsyncTask, Task, refuse_unknown
+from mesh.routes import LOCAL, Router, check_way
+from mesh.signature import (
+    CALL_KEYWORDS,
+    DEFAULT_QUEUE,
+    NO_OPTIONS,
+    TASK_OPTIONS,
+    CallOptions,
+    Signature,
+    TaskOptions,
+    given,
+    refuse_unknown,
+)
+from mesh.task import AsyncTask, Task
 from mesh.wire.bodies import encode_call
 from mesh.wire.entries import Message
 
@@ -78,6 +91,10 @@ class Mesh:
         self._seeds = tuple(seeds or ())
         self._tasks: dict[str, Task[..., Any]] = {}
         self._registered: dict[str, type[Exception]] = {}
+        self._conf = Conf()
+        self._router = Router(self._conf)
+        self._declared: tuple[int, int] = (0, 0)
+        """The node, and the version of the topology, that it was last told to."""
         self._embedded = Embedded(self, self._home) if embedded else None
         if self._embedded is not None:
             self._embedded.consume(DEFAULT_QUEUE)
@@ -86,6 +103,11 @@ class Mesh:
         self._client_key: tuple[object, ...] = ()
         self._body_limit = 0
 
+    @property
+    def conf(self) -> Conf:
+        """Routes, queues and defaults of this application's tasks: ``app.conf.task_routes = {"feed.*": "feeds"}``."""
+        return self._conf
+
     # -- tasks --------------------
 
     @overload
@@ -93,29 +115,24 @@ class Mesh:
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(self, /, *, name: str | None = None, queue: str | None = None, max_deliveries: int | None = None) -> TaskDecorator: ...
-    def task(
-        self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        queue: str | None = None,
-        max_deliveries: int | None = None,
-        **unknown: Any,
-    ) -> Any:
-        """Register a function as a task: ``@app.task`` or ``@app.task(name=..., queue=..., max_deliveries=...)``.
+    def task(self, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
+    def task(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> Any:
+        """Register a function as a task: ``@app.task`` or ``@app.task(name=..., queue=..., ...)``.
 
         The name is ``module.function`` unless given; in the main program the application's name stands for the module.
         ``max_deliveries`` (1 to 1,000) is how often it is delivered to a worker that is then lost before it fails with
-        DeliveriesExhausted; the default is the queue's, else the mesh's.
+        DeliveriesExhausted; the default is the queue's, else the mesh's. The other options say where calls go unless they say otherwise
+        themselves, see Task.apply_async.
         Raises TypeError for an unknown option, UsageError for a value out of range and when another function has the name.
         """
-        refuse_unknown("app.task()", unknown, ("name", "queue", "max_deliveries"))
-        _check_deliveries(max_deliveries)
+        refuse_unknown("app.task()", options, ("name", *TASK_OPTIONS))
+        own = given(options)
+        if own:
+            _check_deliveries(own.get("max_deliveries"))
+            check_way("app.task()", own)
         if function is None:
-            return lambda function: self._register(function, name, queue, max_deliveries)
-        return self._register(function, name, queue, max_deliveries)
+            return lambda function: self._register(function, name, own)
+        return self._register(function, name, own)
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:
@@ -141,20 +158,20 @@ class Mesh:
         """The types given to :meth:`register_error`, by name on the wire, read-only."""
         return MappingProxyType(self._registered)
 
-    def _register(self, function: Callable[..., Any], name: str | None, queue: str | None, max_deliveries: int | None) -> Task[..., Any]:
+    def _register(self, function: Callable[..., Any], name: str | None, own: Mapping[str, Any]) -> Task[..., Any]:
         if not callable(function):
             raise TypeError(f"app.task() takes a function, not {function!r}")
         name = _short_text(name, "a task's name") if name is not None else self._name_of(function)
         known = self._tasks.get(name)
         if known is not None and (known.run.__module__, known.run.__qualname__) != (function.__module__, function.__qualname__):
             raise UsageError(f"two functions want the task name {name!r}: give one of them another with @app.task(name=...)")
-        queue = DEFAULT_QUEUE if queue is None else _short_text(queue, "a queue's name")
-        task: Task[..., Any] = Task(self, function, name, queue, max_deliveries)
+        task: Task[..., Any] = Task(self, function, name, own)
         if task.is_async:
-            task = AsyncTask(self, function, name, queue, max_deliveries)
-        if self._embedded is not None:
-            self._embedded.consume(queue)
+            task = AsyncTask(self, function, name, own)
+        if self._embedded is not None and task.queue is not None:
+            self._embedded.consume(task.queue)
         self._tasks[name] = task
+        self._router.forget(name)
         return task
 
     def _name_of(self, function: Callable[..., Any]) -> str:
@@ -175,6 +192,7 @@ class Mesh:
         if not messages:
             return []
         client = self.client
+        self._declare(client, deadline_s)
         pending = client.expect([message.id for message in messages])
         try:
             copies = client.submit(messages, deadline_s).copies
@@ -186,32 +204,11 @@ class Mesh:
         return [result.AsyncResult(self, client, one, copies) for one in pending]
 
     def send_task(
-        self,
-        name: str,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        queue: str | None = None,
-        task_id: str | None = None,
-        countdown: float | None = None,
-        max_deliveries: int | None = None,
-        **unknown: Any,
+        self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
     ) -> result.AsyncResult[Any]:
         """Submit a call of a task by name, which need not be defined here. Options, return and errors as Task.apply_async."""
-        refuse_unknown("app.send_task()", unknown, ("name", *CALL_OPTIONS))
-        known = self._tasks.get(name)
-        if max_deliveries is None and known is not None:
-            max_deliveries = known.max_deliveries
-        call: Signature[Any] = Signature(
-            self,
-            _short_text(name, "a task's name"),
-            args,
-            kwargs,
-            queue=queue or (known.queue if known is not None else DEFAULT_QUEUE),
-            task_id=task_id,
-            countdown=countdown,
-            max_deliveries=max_deliveries,
-        )
+        refuse_unknown("app.send_task()", options, ("name", *CALL_KEYWORDS))
+        call: Signature[Any] = Signature(self, _short_text(name, "a task's name"), args, kwargs, options)
         return self.submit_many([call])[0]
 
     def AsyncResult(self, id: str) -> result.AsyncResult[Any]:
@@ -235,11 +232,30 @@ class Mesh:
         body = encode_call(args, kwargs)
         if len(body) > max_body_bytes:
             self._check_size(call.task, len(body), deadline_s)
-        id = ids.task_id() if call.task_id is None else _short_text(call.task_id, "a task_id")
-        eta_ms = 0 if call.countdown is None else _eta_ms(call.countdown)
-        queue = call.queue if call.queue is DEFAULT_QUEUE else _short_text(call.queue, "a queue's name")
-        _check_deliveries(call.max_deliveries)
-        return Message(id, queue, call.task, body, 0, eta_ms, call.max_deliveries or 0)
+        own, options = task.options if task is not None else NO_OPTIONS, call.options
+        way = self._router.way(call.task, own, options, args, kwargs)
+        if way.properties is not None and way.properties.target == LOCAL:
+            way = way.near(self.client.greeting(deadline_s).node_id)
+        if self._embedded is not None and way.queue:
+            self._embedded.consume(way.queue)
+        if not options:
+            return Message(ids.task_id(), way.queue, call.task, body, 0, 0, own.get("max_deliveries", 0), properties=way.properties)
+        id = _short_text(options["task_id"], "a task_id") if "task_id" in options else ids.task_id()
+        eta_ms = _eta_ms(options["countdown"]) if "countdown" in options else 0
+        deliveries = options.get("max_deliveries", own.get("max_deliveries"))
+        _check_deliveries(deliveries)
+        return Message(id, way.queue, call.task, body, 0, eta_ms, deliveries or 0, properties=way.properties)
+
+    def _declare(self, client: Client, deadline_s: float) -> None:
+        """Have the mesh know the topology of ``conf``, once for each node that we attach to."""
+        changes = self.conf.topology
+        if not changes or self._declared == (id(client.attached), self.conf.version):
+            return
+        try:
+            client.query("topology-change", json.dumps({"changes": changes}), deadline_s)
+        except NoCoordinator:
+            return  # nodes route by what they have heard; the next publish tries again
+        self._declared = id(client.attached), self.conf.version
 
     def _max_body_bytes(self) -> int:
         """The limit below which nobody needs to be asked."""
@@ -268,6 +284,8 @@ class Mesh:
         finder: Nodes
         if self._embedded is not None:
             settings = Settings.load()
+            for queue in self.conf.worker_queues:
+                self._embedded.consume(queue)
             finder, self._client_key = self._embedded.start(), (id(self),)
         else:
             options = Options({"mesh": self._mesh, "join": self._seeds}, root=self._home)

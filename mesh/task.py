@@ -6,37 +6,42 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack
 
 from mesh.result import AsyncResult
-from mesh.signature import Publisher, Signature
+from mesh.signature import CALL_KEYWORDS, NO_OPTIONS, CallOptions, Publisher, Signature, refuse_unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-CALL_OPTIONS = ("args", "kwargs", "queue", "task_id", "countdown", "max_deliveries")
-"""What a call takes beside the task's own arguments."""
 
 
 class Task(Generic[P, R]):
     """A registered function: called, it runs here; with :meth:`delay` it runs in the mesh. Made by ``@app.task``.
 
-    ``name`` is what workers know it by, ``queue`` where it goes and ``max_deliveries`` how often it may be delivered unless a call says
-    otherwise (None for the queue's limit), ``run`` the function itself.
+    ``name`` is what workers know it by, ``options`` what ``@app.task`` was given, and ``run`` the function itself.
     """
 
     __wrapped__: Callable[P, Any]
     __name__: str
 
-    def __init__(self, publisher: Publisher, function: Callable[P, Any], name: str, queue: str, max_deliveries: int | None = None) -> None:
+    def __init__(self, publisher: Publisher, function: Callable[P, Any], name: str, options: Mapping[str, Any] = NO_OPTIONS) -> None:
         self.name = name
-        self.queue = queue
-        self.max_deliveries = max_deliveries
+        self.options = options
         self.run = function
         self.is_async = inspect.iscoroutinefunction(function)
         self._publisher = publisher
         self.check_arguments = argument_check(function)
         functools.update_wrapper(self, function)
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that ``@app.task`` was given; None: the application's routes and defaults say."""
+        return self.options.get("queue")
+
+    @property
+    def max_deliveries(self) -> int | None:
+        """How often it may be delivered unless a call says otherwise; None for the queue's limit."""
+        return self.options.get("max_deliveries")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it here, in this process."""
@@ -51,52 +56,34 @@ class Task(Generic[P, R]):
         (``app.publish_timeout``), NotEnoughCopies when it will run but too few disks have it by then (``durability`` is ``safe``; the
         result is on the error), MeshNotFound and NotAllowed when there is no node.
         """
-        return self._publisher.submit_many([self.signature(args, kwargs)])[0]
+        return self._publisher.submit_many([Signature[R](self._publisher, self.name, args, kwargs)])[0]
 
     def apply_async(
-        self,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        queue: str | None = None,
-        task_id: str | None = None,
-        countdown: float | None = None,
-        max_deliveries: int | None = None,
-        **unknown: NoReturn,
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
     ) -> AsyncResult[R]:
-        """Submit a call with options; returns and raises as :meth:`delay` does.
+        """Submit a call with options; returns and raises as :meth:`delay` does, and Unroutable when no queue takes it.
 
-        ``queue`` replaces the task's own; ``task_id`` (1 to 255 characters) replaces the random one, and the mesh runs one id once;
-        ``countdown`` is in seconds from now; ``max_deliveries`` (1 to 1,000) is how often it may be delivered before it fails with
-        DeliveriesExhausted. Raises TypeError for an unknown option, UsageError for a value out of range.
+        ``queue``, or ``exchange`` and ``routing_key``, replace what the task or ``app.conf`` say (:class:`mesh.routes.Router` has the
+        rules); ``headers`` are for a headers exchange. ``priority`` is from 0 to 255, higher ones first. ``affinity="local"`` prefers
+        workers on the node that the task is submitted at, ``node=`` and ``worker=`` name the only one. ``task_id`` (1 to 255 characters)
+        replaces the random one, and the mesh runs one id once; ``countdown`` is in seconds from now; ``max_deliveries`` (1 to 1,000) is how
+        often it may be delivered before it fails with DeliveriesExhausted. None leaves it to the task. Raises TypeError for an unknown
+        option, UsageError for a value out of range.
         """
-        refuse_unknown(f"{self.name}.apply_async()", unknown, CALL_OPTIONS)
-        call = self.signature(args, kwargs, queue=queue, task_id=task_id, countdown=countdown, max_deliveries=max_deliveries)
-        return self._publisher.submit_many([call])[0]
+        refuse_unknown(f"{self.name}.apply_async()", options, CALL_KEYWORDS)
+        return self._publisher.submit_many([Signature[R](self._publisher, self.name, args, kwargs, options)])[0]
 
     def signature(
         self,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        queue: str | None = None,
-        task_id: str | None = None,
-        countdown: float | None = None,
-        max_deliveries: int | None = None,
         immutable: bool = False,
+        **options: Unpack[CallOptions],
     ) -> Signature[R]:
-        """A call that is not made yet; it may be partial."""
-        return Signature(
-            self._publisher,
-            self.name,
-            args,
-            kwargs,
-            queue=queue or self.queue,
-            task_id=task_id,
-            countdown=countdown,
-            max_deliveries=self.max_deliveries if max_deliveries is None else max_deliveries,
-            immutable=immutable,
-        )
+        """A call that is not made yet; it may be partial. Options as for :meth:`apply_async`."""
+        refuse_unknown(f"{self.name}.signature()", options, ("immutable", *CALL_KEYWORDS))
+        return Signature(self._publisher, self.name, args, kwargs, options, immutable=immutable)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """The same from plain arguments."""
@@ -147,13 +134,3 @@ def argument_check(function: Callable[..., Any]) -> ArgumentCheck:
             raise TypeError(f"{name}() {error}") from None
 
     return check
-
-
-def refuse_unknown(where: str, unknown: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises TypeError that names the first unknown option and the known one that is most like it."""
-    for option in unknown:
-        import difflib  # only for this message
-
-        similar = difflib.get_close_matches(option, known, 1)
-        hint = f"did you mean {similar[0]!r}?" if similar else f"known are {', '.join(known)}"
-        raise TypeError(f"{where} has no option {option!r}: {hint}")

@@ -20,12 +20,36 @@ SUBMODULES = ("tasks", "app", "celery")
 """Modules of a package in which an application is looked for when the package itself has none."""
 
 
-class Application(Protocol):
-    """What a worker needs of an application."""
+class Settings(Protocol):
+    """What a worker needs of an application's settings."""
+
+    @property
+    def worker_queues(self) -> list[str]:
+        """What a worker consumes that is not told otherwise."""
+
+    @property
+    def topology(self) -> list[dict[str, Any]]:
+        """The changes that declare the application's exchanges, queues and bindings."""
+
+    @property
+    def changed(self) -> Mapping[str, Any]:
+        """What was set."""
+
+
+class Tasks(Protocol):
+    """What a slot needs of an application."""
 
     @property
     def tasks(self) -> Mapping[str, Runnable]:
         """The tasks by name."""
+
+
+class Application(Tasks, Protocol):
+    """What a worker needs of an application."""
+
+    @property
+    def conf(self) -> Settings:
+        """Its settings."""
 
 
 def load(app: str) -> Application:

@@ -62,6 +62,10 @@ class Loaded(msgspec.Struct, array_like=True, tag=10):
 
     tasks: list[str]
     error: str = ""
+    queues: list[str] = []
+    """What it consumes unless it is told otherwise."""
+    topology: str = ""
+    """The argument of ``topology-change`` that declares its exchanges, queues and bindings; empty when there are none."""
 
 
 class RunTime(msgspec.Struct, array_like=True, gc=False):

@@ -12,14 +12,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from mesh.config import Settings
 from mesh.ids import worker_id
 from mesh.transport.poller import Poller
 from mesh.wire.entries import Status
 from mesh.wire.messages import (
+    Answer,
     Attached,
     Deliver,
     Delivery,
@@ -33,12 +32,13 @@ from mesh.wire.messages import (
     Outcomes,
     OutcomesKept,
     SessionReply,
-    SessionRequest,
 )
 from mesh.worker.batches import LONG_S, RunTimes, capacity, chunks, take
+from mesh.worker.declaring import Declaring
 from mesh.worker.holdings import UNSENT, Holdings
 from mesh.worker.orders import Finished, GivenBack, Loaded
 from mesh.worker.slots import Died, ProcessSlots, Slot, Slots
+from mesh.worker.spec import WorkerInfo, WorkerLink, WorkerSpec
 from mesh.worker.transfers import Transfers
 
 STUCK_S = 0.1
@@ -51,66 +51,6 @@ OUTBOX_MAX = 8192
 OUTBOX_BYTES_MAX = 64 << 20
 """Unconfirmed outcomes, and their bytes, above which a worker asks for no more work."""
 FRAME_OUTCOMES_MAX = 1024
-
-
-class WorkerLink(Protocol):
-    """What a worker needs of its attachment to a node; mesh/client/link.py has it."""
-
-    attached: Attached | None
-    generation: int
-
-    def register(self, poller: Poller) -> None:
-        """Keep the link's socket in ``poller``."""
-
-    def send(self, message: SessionRequest) -> bool:
-        """False when nothing was sent."""
-
-    def receive(self, limit: int = 256) -> list[SessionReply]:
-        """What has come, without waiting."""
-
-    def tick(self, now_s: float) -> None:
-        """Beat, notice a lost node, look for the next."""
-
-    def pause_s(self) -> float:
-        """How long the owner may wait before the next tick."""
-
-    def close(self) -> None:
-        """Leave politely."""
-
-
-@dataclass(frozen=True)
-class WorkerSpec:
-    """What a worker runs, and how much at once."""
-
-    app: str
-    """As ``-A`` takes it (mesh/worker/loader.py)."""
-    queues: list[str] = field(default_factory=lambda: ["default"])
-    concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
-    pool: str = "process"
-    """``process``, ``thread`` or ``async``."""
-    name: str | None = None
-    """For display; None for host name and process id."""
-
-    @property
-    def display_name(self) -> str:
-        """The name, given or made."""
-        return self.name or f"{socket.gethostname()}-{os.getpid()}"
-
-
-@dataclass(frozen=True)
-class WorkerInfo:
-    """What a banner shows, known when the application is loaded and a node has been found."""
-
-    worker: str
-    name: str
-    mesh: str
-    node: str
-    coordinator: str
-    app: str
-    queues: list[str]
-    tasks: list[str]
-    slots: int
-    pool: str
 
 
 class Worker:
@@ -142,6 +82,8 @@ class Worker:
         self._poller = Poller()
         self._wake, self._woken = socket.socketpair()
         self._tasks: dict[str, None] | None = None
+        self._queues: list[str] = []
+        self._declaring = Declaring()
         self._holdings = Holdings()
         self._transfers = Transfers(settings.piece_bytes)
         self._attachment = 0
@@ -273,9 +215,12 @@ class Worker:
 
     def _loaded(self, slot: Slot, report: Loaded) -> None:
         if not report.error:
-            if self._tasks is None or set(self._tasks) != set(report.tasks):
+            queues = list(self._spec.queues or report.queues)
+            if self._tasks is None or set(self._tasks) != set(report.tasks) or queues != self._queues:
                 self._tasks = dict.fromkeys(report.tasks)
+                self._queues = queues
                 self._offered = -1
+            self._declaring.set(report.topology)
             return
         if self._tasks is None:
             if self._exit_code is None:
@@ -322,8 +267,17 @@ class Worker:
             refused = self._transfers.on_grant(reply, time.monotonic())
             if refused is not None:
                 self._holdings.leaving.append(refused)
+        elif isinstance(reply, Answer):
+            self._declared(self._declaring.on_answer(reply, self._link.generation))
         elif isinstance(reply, Notice):
             self._log.warning("%s", reply.text)
+
+    def _declared(self, error: str) -> None:
+        if not error:
+            return
+        self._log.error("the queues of %s can't be declared: %s", self._spec.app, error)
+        if self._declaring.answers == 1:
+            self._exit_code = 1
 
     def _refuse(self, deliveries: list[Delivery]) -> None:
         for name in {delivery.task for delivery in deliveries} - self._unknown:
@@ -383,6 +337,10 @@ class Worker:
     def _tell(self) -> None:
         if self._tasks is None or self._link.attached is None:
             return
+        if not self._declaring.is_done(self._link.generation):
+            if (question := self._declaring.question(self._link.generation, time.monotonic())) is not None:
+                self._link.send(question)
+            return
         room = self._capacity()
         if self._greeted != self._link.generation and not self._greet(room):
             return
@@ -415,7 +373,7 @@ class Worker:
         return Offer(
             worker=self.id,
             name=self._spec.display_name,
-            queues=self._spec.queues,
+            queues=self._queues,
             tasks=list(self._tasks or ()),
             slots=self._slots.lanes,
             capacity=room,
@@ -441,7 +399,7 @@ class Worker:
             node=attached.node,
             coordinator=attached.coordinator,
             app=self._spec.app,
-            queues=list(self._spec.queues),
+            queues=list(self._queues),
             tasks=list(self._tasks or ()),
             slots=self._slots.lanes,
             pool=self._spec.pool,

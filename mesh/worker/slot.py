@@ -6,6 +6,7 @@ It loads the application, tells its tasks and runs what it is given. It ends whe
 from __future__ import annotations
 
 import io
+import json
 import logging
 import mmap
 import os
@@ -14,10 +15,10 @@ import socket
 import sys
 from pathlib import Path
 
-from mesh.errors import AppNotFound
+from mesh.errors import MeshError
 from mesh.worker.execute import Executor
 from mesh.worker.lanes import serve
-from mesh.worker.loader import load
+from mesh.worker.loader import Application, load
 from mesh.worker.orders import CELLS, Loaded, Start, decode_order
 from mesh.worker.pipe import Pipe
 from mesh.worker.station import Marks, Station, end_process
@@ -38,13 +39,20 @@ def main() -> int:
     station = Station(work, control, _shared_marks(sys.argv[3:], start.marks), executor)
     station.watch(end_process)
     try:
-        executor.tasks = load(start.app).tasks
-    except AppNotFound as error:
+        report = loaded(load(start.app), executor)
+    except MeshError as error:
         station.send(Loaded([], str(error)))
         return 1
-    station.send(Loaded(sorted(executor.tasks)))
+    station.send(report)
     serve(station, start.pool, start.width)
     return 0
+
+
+def loaded(app: Application, executor: Executor) -> Loaded:
+    """Have the tasks run, and tell what the parent needs of the application. Raises InvalidSetting for what its settings do not go with."""
+    executor.tasks = app.tasks
+    topology = app.conf.topology
+    return Loaded(sorted(app.tasks), "", app.conf.worker_queues, json.dumps({"changes": topology}) if topology else "")
 
 
 def leave_signals_to_the_parent() -> None:

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -24,7 +24,7 @@ from mesh.wire.messages import Delivery
 from mesh.worker.batches import UNKNOWN_S, Load
 from mesh.worker.execute import Executor
 from mesh.worker.lanes import serve
-from mesh.worker.loader import Application
+from mesh.worker.loader import Tasks
 from mesh.worker.orders import CELLS, Finished, Loaded, Mark, Order, Recall, Report, Run, Start, decode_report, encode
 from mesh.worker.pipe import Pipe
 from mesh.worker.spool import Spool
@@ -418,15 +418,19 @@ def _signal_name(number: int) -> str:
 class InProcessSlots(Slots):
     """One slot of ``concurrency`` threads in this process, for ``Mesh(embedded=True)``: same pipes, same program.
 
-    Tasks that the application gets later are announced within a beat.
+    Tasks that the application gets later, and what is appended to ``queues``, are announced within a beat.
     """
 
-    def __init__(self, app: Application, concurrency: int, max_body_bytes: int = 1 << 20, chunk_bytes: int = 128 << 10) -> None:
+    def __init__(
+        self, app: Tasks, concurrency: int, max_body_bytes: int = 1 << 20, chunk_bytes: int = 128 << 10, queues: Sequence[str] = ()
+    ) -> None:
         super().__init__(1, concurrency)
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._chunk_bytes = chunk_bytes
-        self._announced: list[str] = []
+        self._queues = queues
+        self._announced = (0, 0)
+        """Tasks and queues that the parent has been told of."""
         self._station: Station | None = None
 
     def launch(self, number: int) -> Slot:
@@ -442,13 +446,16 @@ class InProcessSlots(Slots):
     def tick(self, now_s: float) -> None:
         """Announce new tasks as well."""
         super().tick(now_s)
-        if len(self._app.tasks) != len(self._announced):
+        if self._known() != self._announced:
             self._announce()
 
     def _announce(self) -> None:
         assert self._station is not None, "launched before"
-        self._announced = sorted(self._app.tasks)
-        self._station.send(Loaded(self._announced))
+        self._announced = self._known()
+        self._station.send(Loaded(sorted(self._app.tasks), "", list(self._queues)))
+
+    def _known(self) -> tuple[int, int]:
+        return len(self._app.tasks), len(self._queues)
 
 
 class _Thread:

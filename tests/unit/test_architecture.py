@@ -18,6 +18,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "mesh.app",
         "mesh.conf",
         "mesh.routes",
+        "mesh.task_queues",
         "mesh.messaging",
         "mesh.task",
         "mesh.signature",

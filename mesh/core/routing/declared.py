@@ -5,7 +5,6 @@ RabbitMQ's names are taken as well: its ``x-`` arguments of queues, ``alternate-
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -144,6 +143,8 @@ def check_headers(what: str, headers: object) -> None:
 
 def similar(name: object, known: Iterable[str]) -> str:
     """``did you mean ...?`` when a known name is like this one, else all that are known."""
+    import difflib  # only for this message
+
     names = list(known)
     found = difflib.get_close_matches(str(name), names, 1)
     return f"did you mean {found[0]!r}?" if found else f"known are {', '.join(names)}"

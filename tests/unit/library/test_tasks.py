@@ -31,7 +31,7 @@ def test_a_task_is_named_after_its_module_and_function() -> None:
     task = app.task(plus)
     assert task.name == f"{__name__}.plus"
     assert app.tasks == {task.name: task}
-    assert (task.__name__, task.__doc__, task.__wrapped__, task.queue) == ("plus", "Adds.", plus, "default")
+    assert (task.__name__, task.__doc__, task.__wrapped__, task.queue) == ("plus", "Adds.", plus, None)
 
 
 def test_in_the_main_program_the_application_stands_for_the_module(tmp_path: Path) -> None:
@@ -276,14 +276,14 @@ def test_a_signature_is_a_call_for_later(place: Place, make_app: MakeApp) -> Non
     place.node(add)
     task = make_app().task(plus)
     assert task.s(1, y=2).delay().get(timeout=5) == 3
-    assert task.signature((1,), {"y": 2}, queue="q").queue == "q"
+    assert task.signature((1,), {"y": 2}, queue="q").options == {"queue": "q"}
     assert task.s(1, 2)() == 3
     assert repr(task.s(1, y="a")) == f"{task.name}(1, y='a')"
 
 
 def test_a_partial_takes_arguments_before_its_own_and_newer_keywords_win(make_app: MakeApp) -> None:
     call = make_app().task(plus).s(2, y=5).clone((1,), {"y": 6, "z": 7}, queue="q")
-    assert (call.args, call.kwargs, call.queue) == ((1, 2), {"y": 6, "z": 7}, "q")
+    assert (call.args, call.kwargs, call.options) == ((1, 2), {"y": 6, "z": 7}, {"queue": "q"})
 
 
 def test_an_immutable_signature_takes_none(make_app: MakeApp) -> None:

@@ -60,7 +60,7 @@ takes(spell)
 add.delay("1")  # type: ignore[arg-type]
 add.delay()  # type: ignore[call-arg]
 add.delay(1, 2, 3)  # type: ignore[call-arg]
-add.apply_async((1,), que="q")  # type: ignore[arg-type]
+add.apply_async((1,), que="q")  # type: ignore[call-arg]
 app.task(que="q")  # type: ignore[call-overload]
 takes(add)  # type: ignore[arg-type]
 

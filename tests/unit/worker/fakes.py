@@ -30,8 +30,9 @@ from mesh.wire.messages import (
     Upload,
     UploadChunk,
 )
-from mesh.worker.parent import Worker, WorkerSpec
+from mesh.worker.parent import Worker
 from mesh.worker.slots import Slots
+from mesh.worker.spec import WorkerSpec
 from tests.polling import poll_until
 
 SAMPLE = "tests.unit.worker.sample"

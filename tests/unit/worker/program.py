@@ -7,7 +7,8 @@ import sys
 
 from mesh.config import Settings
 from mesh.wire.messages import Deliver
-from mesh.worker.parent import Worker, WorkerInfo, WorkerSpec
+from mesh.worker.parent import Worker
+from mesh.worker.spec import WorkerInfo, WorkerSpec
 from tests.unit.worker.fakes import SAMPLE, FakeLink, delivery
 
 

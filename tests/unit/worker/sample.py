@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mesh.conf import Conf
+
 
 class SampleTask:
     def __init__(self, run: Callable[..., Any], *, is_async: bool = False) -> None:
@@ -24,6 +26,7 @@ class SampleApp:
     def __init__(self) -> None:
         self.tasks: dict[str, SampleTask] = {}
         self.registered_errors: dict[str, type[Exception]] = {}
+        self.conf = Conf()
 
     def task(self, run: Callable[..., Any]) -> Callable[..., Any]:
         self.tasks[run.__name__] = SampleTask(run, is_async=asyncio.iscoroutinefunction(run))
