@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mesh.core.routing.declared import NAME_CHARS_MAX, similar
+from mesh.core.routing.declared import similar
 from mesh.errors import InvalidSetting
 from mesh.messaging.exchange import Change, Exchange
 from mesh.messaging.queue import Queue
@@ -14,6 +14,7 @@ from mesh.routes import Routes
 from mesh.signature import DEFAULT_QUEUE
 from mesh.task_queues import frozen_queues, read_queues
 from mesh.wire.topology import EXCHANGE_TYPES
+from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 PRIORITY_MAX = 255
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from mesh.core.routing.declared import NAME_CHARS_MAX, check_headers, similar
+from mesh.core.routing.declared import check_headers, similar
 from mesh.errors import InvalidSetting, InvalidTopology, UsageError
 from mesh.messaging.exchange import Change, Exchange, exchange_name
 from mesh.wire.topology import Headers, Properties
+from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 if TYPE_CHECKING:
     from mesh.conf import Conf
