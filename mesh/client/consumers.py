@@ -72,8 +72,8 @@ class Subscription:
     no queues. After :meth:`cancel`, and when the client is closed, every call raises MeshError, after a cancel Closed.
     """
 
-    def __init__(self, client: Client, name: str, queues: list[str], prefetch: int) -> None:
-        self.id = worker_id()
+    def __init__(self, client: Client, id: str, name: str, queues: list[str], prefetch: int) -> None:
+        self.id = id
         self.name = name
         self.queues = queues
         self.prefetch = prefetch
@@ -332,6 +332,9 @@ class Consumers:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.program = worker_id()
+        """What the mesh knows this program by: exclusive queues are its, and its consumers are ``PROGRAM/NUMBER``."""
+        self._made = 0
         self._by_id: dict[str, Subscription] = {}
         self._receiver = BodyReceiver(first_number=FIRST_FETCH)
         self._fetching: dict[str, tuple[Subscription, Delivery, Buffer]] = {}
@@ -343,7 +346,8 @@ class Consumers:
         """A new consumer. Raises MeshError when the client is closed."""
         with self._client.lock:
             self._client.check_usable()
-            subscription = Subscription(self._client, name, queues, prefetch)
+            self._made += 1
+            subscription = Subscription(self._client, f"{self.program}/{self._made}", name, queues, prefetch)
             self._by_id[subscription.id] = subscription
             self._client.duty.nudge()
         return subscription

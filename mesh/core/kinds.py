@@ -35,3 +35,8 @@ def problem_of(properties: Properties) -> str:
     if target and not (target.startswith((NODE, WORKER, NEAR)) and not target.endswith(":") and len(target) <= MAX_TARGET_CHARS):
         return f"invalid: a target is node:NAME, worker:NAME or near:NODE_ID, not {target[:40]!r}"
     return ""
+
+
+def is_for_declared(message: Message) -> bool:
+    """Whether a message was routed to a queue that was declared (R22)."""
+    return message.properties is not None and message.properties.declared

@@ -90,12 +90,15 @@ class Broker:
         self.ageing = Ageing(settings)
         self.overflow = Overflow(arguments, self.ageing, self.drop, tell)
         self.placement = Placement(self, membership)
+        self.placement.has_single_consumer = lambda queue: arguments.of(queue).declaration.single_active_consumer
+        self.placement.owner = lambda queue: arguments.of(queue).declaration.exclusive
         self.paging = Paging(self, replica)
         self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease)
         self.purge = Purge(self, replica)
         self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)
         self.lost_and_found = LostAndFound(self, replica, topology, replication.has_heard_all_here)
+        self.placement.withheld = self.lost_and_found.unjudged
         self.redelivered = 0
         self.finished = 0
         self.next_order = 0
@@ -119,6 +122,7 @@ class Broker:
         self.takeover.index()
         self.workforce.judge_synced()
         self.takeover.restore_leases()
+        self.lost_and_found.begin()
         self.dirty = True
 
     def end(self) -> None:
@@ -197,6 +201,8 @@ class Broker:
             self.takeover.restore_lease(id)
         if message.properties is not None:
             self.lost_and_found.came(message)
+        if self.dead_letters and (held_at := self.dead_letters.held(id)) is not None:
+            self._replica.settle(*held_at)  # published again, or brought by a merge: it is live after all
         self.overflow.grown.add(queue.name)
         self.dirty = True
 
@@ -293,6 +299,7 @@ class Broker:
             return
         record.move(RecordEvent.GIVEN_BACK)
         record.worker = ""
+        self.lost_and_found.came(record.message)
         queue.push_back(record)
 
     def _lose(self, record: Record, how: str) -> None:

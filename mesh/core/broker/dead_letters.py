@@ -16,6 +16,9 @@ class DeadLetters:
     def __init__(self) -> None:
         self._by_id: dict[str, tuple[Journal, int, DeadLetter]] = {}
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def add(self, letter: DeadLetter, journal: Journal, sequence: int) -> None:
         """Keep a dead letter; a later one for the same id replaces it."""
         self._by_id[letter.message.id] = (journal, sequence, letter)

@@ -122,6 +122,7 @@ class Paging:
             queue.bytes += sum(sizes[start:end])
             broker.next_order += end - start
             broker.overflow.grown.add(name)
+            broker.lost_and_found.passed(number)
             start = end
 
     # -- in --------------------

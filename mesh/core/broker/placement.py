@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING
 
 from mesh.core.broker.lanes import Lane
+from mesh.core.broker.lifetimes import owner_of
 from mesh.core.broker.queues import Queue
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.membership import Membership
@@ -26,6 +27,10 @@ class Placement:
         self._membership = membership
         self.has_single_consumer: Callable[[str], bool] = lambda queue: False
         """Whether a queue was declared with ``single_active_consumer``."""
+        self.owner: Callable[[str], str] = lambda queue: ""
+        """The program that alone may consume a queue; empty for all."""
+        self.withheld: Container[str] = ()
+        """Queues of which nothing is handed out now."""
         self._active: dict[str, str] = {}
         """By queue, its one consumer."""
         self.deferred = False
@@ -38,6 +43,10 @@ class Placement:
         for name in queues:
             queue = known.get(name)
             if queue is None or not queue.ready or (single(name) and self.consumer(name) is not worker):
+                continue
+            if name in self.withheld:
+                continue
+            if (owner := self.owner(name)) and owner != owner_of(worker.id):
                 continue
             for lane in queue.lanes.values():
                 if lane.task in tasks and (not lane.target or self._may_take(worker, lane, has_room)):
@@ -62,7 +71,10 @@ class Placement:
         """Whether a live worker may run messages of a kind of a queue; ``near`` is a preference and does not keep it from that."""
         task, _, target = kind
         able = worker.synced and queue in worker.queues and task in worker.tasks and (not target or self._suits(worker, target))
-        return able and (not self.has_single_consumer(queue) or self.consumer(queue) is worker)
+        return able and self._is_open_to(worker, queue) and (not self.has_single_consumer(queue) or self.consumer(queue) is worker)
+
+    def _is_open_to(self, worker: WorkerState, queue: str) -> bool:
+        return self.owner(queue) in ("", owner_of(worker.id))
 
     def _suits(self, worker: WorkerState, target: str) -> bool:
         if target.startswith(NODE):
@@ -84,7 +96,7 @@ class Placement:
         }  # after a takeover this is how the one is known
         self._active.pop(queue, None)
         for worker in workers.values():
-            if worker.synced and worker.capacity and queue in worker.queues and holders <= {worker.id}:
+            if worker.synced and worker.capacity and queue in worker.queues and holders <= {worker.id} and self._is_open_to(worker, queue):
                 self._active[queue] = worker.id
                 return worker
         return None

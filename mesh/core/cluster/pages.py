@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mesh.core.cluster.paged import Header
 from mesh.core.id_table import IdTable, key_of
-from mesh.core.kinds import Kind, kind_of, properties_of
+from mesh.core.kinds import Kind, is_for_declared, kind_of, properties_of
 from mesh.wire.entries import Message
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Pages:
         self.resident_bytes = 0
         self.lanes: list[tuple[str, Kind]] = []
         """(queue, kind) by number."""
+        self.declared: set[int] = set()
+        """Lanes of which some message was routed to a declared queue."""
         self.may_go: Callable[[Journal, int, Message], bool] = lambda journal, sequence, message: True
         """Whether a message is not needed in memory."""
         self.on_gone: Callable[[Gone], None] = lambda gone: None
@@ -158,7 +160,10 @@ class Pages:
         key = self._ids.add(message.id, self._place(journal, sequence))
         if key is None:
             return False
-        journal.paged.add(sequence, key, self.lane_number(message.queue, kind_of(message)), len(message.body))
+        lane = self.lane_number(message.queue, kind_of(message))
+        journal.paged.add(sequence, key, lane, len(message.body))
+        if is_for_declared(message):
+            self.declared.add(lane)
         return True
 
     def _place(self, journal: Journal, sequence: int) -> int:
@@ -183,6 +188,9 @@ class Pages:
             return False
         sizes = [len(message.body) for message in messages]
         journal.paged.extend(sequences, keys, lanes, sizes)
+        for lane, message in zip(lanes, messages, strict=True):
+            if lane not in self.declared and is_for_declared(message):
+                self.declared.add(lane)
         self.on_passed(journal, sequences, lanes, sizes)
         return True
 

@@ -199,3 +199,29 @@ def test_more_copies_than_a_queue_ever_holds_are_refused_at_once(alone: tuple[Cl
     confirm = publish(client, "m1", "m2", exchange="amq.fanout")
     assert confirm.error.startswith("queue-full: 2 copies at once; the queue 'q1' holds at most max_length = 1")
     assert not held(cluster, "a")
+
+
+# -- who may consume --------------------
+
+
+def test_an_exclusive_queue_is_consumed_by_its_owner_alone(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    owner = cluster.consumer("a", "prog/1", queues=["q"])
+    other = cluster.consumer("a", "else/1", queues=["q"])
+    rows(client.change(queue("q", exclusive=True), owner="prog"))
+    for number in range(4):
+        client.publish(f"m{number}", key="q")
+        owner.ack()
+    cluster.run(0.5)
+    assert not other.deliveries
+    assert [delivery.id for delivery in owner.deliveries] == ["m0", "m1", "m2", "m3"]
+    other.take("q")
+    assert not other.deliveries
+
+
+def test_a_queue_with_a_single_active_consumer_is_declared_as_such(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    rows(client.change(queue("q", single_active_consumer=True)))
+    consumers = [cluster.consumer("a", f"c{number}", queues=["q"]) for number in range(2)]
+    client.publish("m1", "m2", key="q")
+    assert sorted(len(consumer.deliveries) for consumer in consumers) == [0, 1]
