@@ -30,7 +30,7 @@ def identity() -> None:
 @mesh_option
 @output.json_option
 def show(mesh: str | None, as_json: bool) -> None:
-    """Print this node's id and key, and whether the directory is where it was sealed.
+    """Print this node's id and key, and if it is where it was sealed.
 
     Exit code 3 when this machine has no key.
     """

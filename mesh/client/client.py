@@ -6,7 +6,6 @@ That thread never runs code of the caller, except ``call_soon_threadsafe`` of a 
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ from mesh.client.questions import Questions, held_latch
 from mesh.config import Settings
 from mesh.errors import MeshError
 from mesh.ids import body_id
+from mesh.transport.bell import Bell
 from mesh.transport.poller import READ, Poller
 from mesh.wire.entries import Message, Status
 from mesh.wire.messages import (
@@ -76,13 +76,10 @@ class Client:
         self._doubtful = False
         """A caller was interrupted while it worked the connection, perhaps between taking something in and noting it."""
         self._polling = False
-        self.duty = Duty(self._wake)
-        self._woken = False
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._bell = Bell()
+        self.duty = Duty(self._bell.ring)
         self._poller = Poller()
-        self._poller.register(self._wake_out.fileno())
+        self._poller.register(self._bell.fileno())
         self._link.register(self._poller)
         self._thread = threading.Thread(target=self._run, name="mesh-client", daemon=True)
         self._thread.start()
@@ -252,14 +249,6 @@ class Client:
         if not self.usable:
             raise MeshError(self._ended or "the client is closed")
 
-    def _wake(self) -> None:
-        if not self._woken:
-            self._woken = True
-            try:
-                self._wake_in.send(b"\0")
-            except OSError:
-                pass  # full: it will wake anyway; closed: nobody is there
-
     def forget_search_error(self) -> None:
         """Somebody begins to wait, with the lock held: that there was no node before is not his concern."""
         self._search_error = None
@@ -371,9 +360,8 @@ class Client:
         self._polling = True
         events = self._poller.poll(min(most_s, self._pause_s()))
         self._polling = False
-        if (self._wake_out.fileno(), READ) in events:
-            self._wake_out.recv(64)
-            self._woken = False
+        if (self._bell.fileno(), READ) in events:
+            self._bell.hear()
         replies = self._link.receive()
         if replies:
             self._handle(replies)
@@ -481,8 +469,7 @@ class Client:
             self._questions.give_up()
             self._wake_waiters()
             _call(self.consumers.wake())
-            self._wake_in.close()
-            self._wake_out.close()
+            self._bell.close()
 
 
 def _remaining_s(deadline_s: float | None) -> float:

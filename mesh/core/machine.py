@@ -110,7 +110,6 @@ class Machine:
         self.pulse = Pulse(self)
         self.following = Following(self)
         self.large_bodies = LargeBodies(
-            me.id,
             self.bodies,
             self.replica,
             self.membership,

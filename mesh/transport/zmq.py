@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import zmq
 
 from mesh.transport.base import Knocked, PeerFrames, SessionFrame, TransportEvent
+from mesh.transport.bell import Bell
 from mesh.transport.curve import FleetSecret, KeyPair, require_curve
 from mesh.transport.dial import NONCE_BYTES, Dialler
 from mesh.transport.doors import Doors
@@ -75,8 +75,7 @@ class ZmqTransport:
         self._local: LocalDoor | None = None
         self._reactor = Reactor()
         self._context = make_context()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._awake = False
+        self._bell = Bell()
         try:
             self._open_doors(keys, secret, ipc_path, host, port, max_frame_bytes)
         except BaseException:
@@ -90,9 +89,7 @@ class ZmqTransport:
     def _open_doors(
         self, keys: KeyPair, secret: FleetSecret, ipc_path: Path | None, host: str, port: int | None, frame_bytes_max: int
     ) -> None:
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self._reactor.register(self._wake_in.fileno(), self._woken)
+        self._reactor.register(self._bell.fileno(), self._bell.hear)
         zap = Zap(self._context, self._decide)
         self._reactor.register(zap.socket, zap.serve)
         doors = Doors(self._context, keys, secret, host, port, frame_bytes_max)
@@ -289,20 +286,7 @@ class ZmqTransport:
 
     def wake(self) -> None:
         """End a ``poll`` from any thread; many calls before the next turn cost as much as one."""
-        if not self._awake:
-            self._awake = True
-            try:
-                self._wake_out.send(b"\0")
-            except OSError:  # full, so it will wake anyway; or closed
-                return
-
-    def _woken(self) -> None:
-        # The flag falls last: who finds it still up has queued its work before the loop looks, and needs no byte.
-        try:
-            self._wake_in.recv(4096)
-        except BlockingIOError:
-            pass
-        self._awake = False
+        self._bell.ring()
 
     def close(self) -> None:
         """Close all sockets, after at most a fraction of a second for what is queued to leave. A second call does nothing."""
@@ -310,8 +294,7 @@ class ZmqTransport:
         self._close(LINGER_MS)
 
     def _close(self, linger_ms: int) -> None:
-        self._wake_in.close()
-        self._wake_out.close()
+        self._bell.close()
         if self._local is not None:
             self._local.close()
         self._context.destroy(linger=linger_ms)

@@ -8,13 +8,13 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
 from mesh.config import Settings
 from mesh.ids import worker_id
+from mesh.transport.bell import Bell
 from mesh.transport.poller import Poller
 from mesh.wire.entries import Status
 from mesh.wire.messages import (
@@ -80,7 +80,7 @@ class Worker:
         )
         self._on_ready = on_ready
         self._poller = Poller()
-        self._wake, self._woken = socket.socketpair()
+        self._bell = Bell()
         self._tasks: dict[str, None] | None = None
         self._queues: list[str] = []
         self._declaring = Declaring()
@@ -107,8 +107,7 @@ class Worker:
         In the main thread SIGINT and SIGTERM call :meth:`stop`. Raises MeshNotFound or NotAllowed when the first search for
         a node fails; the slots have ended then.
         """
-        self._woken.setblocking(False)
-        self._poller.register(self._woken.fileno())
+        self._poller.register(self._bell.fileno())
         try:
             with self._signals():
                 self._link.register(self._poller)
@@ -120,14 +119,12 @@ class Worker:
             self._transfers.close()
             self._slots.close()
             self._link.close()
-            self._wake.close()
-            self._woken.close()
+            self._bell.close()
 
     def stop(self) -> None:
         """First call: finish what runs, give back the rest, leave. Second call: end what runs as well. From any thread."""
         self._stop_requests += 1
-        with contextlib.suppress(OSError):  # it has ended
-            self._wake.send(b"\0")
+        self._bell.ring()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -152,7 +149,7 @@ class Worker:
         self._link.tick(now_s)
         if self._transfers:
             self._move_bodies(now_s)
-        if self._woken.fileno() in events:
+        if self._bell.fileno() in events:
             self._obey()
         self._hand_out(now_s)
         self._slots.flush()
@@ -408,8 +405,7 @@ class Worker:
     # -- the end ------------------------------------------------------------------------------------------------------------------
 
     def _obey(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._woken.recv(64)
+        self._bell.hear()
         if self._stop_requests > 1:
             self._stop_now()
         elif not self._draining:

@@ -34,7 +34,6 @@ class LargeBodies:
 
     def __init__(
         self,
-        me: str,
         bodies: Bodies,
         replica: Replica,
         membership: Membership,
@@ -42,7 +41,6 @@ class LargeBodies:
         turn: Turn,
         is_over: Callable[[str], bool],
     ) -> None:
-        self._me = me
         self._bodies = bodies
         self._replica = replica
         self._membership = membership
