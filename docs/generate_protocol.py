@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from generated import DOCS, attribute_docs, row, run, table
 
-from mesh.wire import attachment, entries, frames, messages, topology
+from mesh.wire import attachment, consuming, entries, frames, messages, topology
 
 PAGE = DOCS / "protocol.md"
 MEANINGS = DOCS / "protocol_fields.toml"
@@ -113,7 +113,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _docs() -> dict[str, dict[str, str]]:
-    modules = (topology, entries, attachment, messages, frames)
+    modules = (topology, entries, attachment, consuming, messages, frames)
     return {name: docs for module in modules for name, docs in attribute_docs(module).items()}
 
 

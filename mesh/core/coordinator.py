@@ -195,6 +195,8 @@ class Coordinator:
         self._broker.tick(self.now)
         self._broker.declarations.tick(self.now, self._election.term, authority=self.has_authority())
         self._broker.overflow.look_at_all(self._broker.queues)
+        if not self._broker.dirty and self.has_authority():
+            self._dispatcher.recalls.tick()
         consumers = self._dispatcher.consumers_changed(self.now - self._began_at)
         if consumers is not None:
             self._edge.on_consumers(consumers.queues)

@@ -38,6 +38,7 @@ from mesh.wire.messages import (
     PROTOCOL_VERSION,
     Abdicate,
     Answer,
+    Consume,
     Consumers,
     Deliver,
     Fetch,
@@ -54,6 +55,7 @@ from mesh.wire.messages import (
     PreVote,
     PreVoted,
     Query,
+    Recall,
     Reign,
     Release,
     Replicate,
@@ -186,7 +188,8 @@ class Machine:
         to_broker: dict[type, Callable[[str, Any], None]]
         to_broker = dict.fromkeys((Offer, WorkerGone, Outcomes, Watch, Query, Reserve, Take), self.reign.on_broker_message)
         to_edge: dict[type, Callable[[str, Any], None]]
-        to_edge = dict.fromkeys((Deliver, OutcomesKept, Results, Answer, Notice, Reserved, Fetched, Taken), self.relay.on_edge_message)
+        for_edge = (Deliver, OutcomesKept, Results, Answer, Notice, Reserved, Fetched, Taken, Recall, Consume)
+        to_edge = dict.fromkeys(for_edge, self.relay.on_edge_message)
         return {
             Heartbeat: self.pulse.on_heartbeat,
             Goodbye: self._on_goodbye,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from mesh.core.broker.dead_letters import as_row
+from mesh.core.edge.sessions import MAX_NAME_CHARS
 from mesh.core.report import status_report
 from mesh.errors import DeclaredOtherwise, InUse, InvalidSetting, InvalidTopology, MeshError, NotFound
+from mesh.wire.consuming import Consume
 
 if TYPE_CHECKING:
     from mesh.core.machine import Machine
 
 TOPOLOGY_CHANGE = "topology-change"
 _encode = msgspec.json.Encoder().encode
+QueueName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 
 
 def answer(machine: Machine, what: str, argument: str) -> tuple[bytes, str]:
@@ -96,6 +99,33 @@ def _topology_change(machine: Machine, argument: str) -> bytes:
     return _encode({"changes": machine.broker.declarations.change(argument, machine.election.term)})
 
 
+class Consumption(msgspec.Struct, forbid_unknown_fields=True):
+    """The argument of the question ``consumers``."""
+
+    worker: str = ""
+    """A name or an id; empty: all workers."""
+    add: list[QueueName] = []
+    cancel: list[QueueName] = []
+
+
+def _consumers(machine: Machine, argument: str) -> bytes:
+    """Queues that workers shall consume from now on, or no longer; answers the workers that were told."""
+    try:
+        wanted = msgspec.json.decode(argument, type=Consumption)
+    except msgspec.MsgspecError as error:
+        raise InvalidSetting(f"not a change of consumers: {error}") from None
+    workers = [worker for worker in machine.broker.workers.values() if worker.synced and not worker.is_consumer]
+    found = [worker for worker in workers if wanted.worker in ("", worker.name, worker.id)]
+    if wanted.worker and not found:
+        raise NotFound(f"the mesh has no worker {wanted.worker!r}; mesh status lists them")
+    rows = []
+    for worker in found:
+        machine.relay.to_edge(worker.node, Consume(worker.id, wanted.add, wanted.cancel), False)
+        queues = [queue for queue in dict.fromkeys([*worker.queues, *wanted.add]) if queue not in wanted.cancel]
+        rows.append({"name": worker.name, "id": worker.id, "node": machine.membership.name_of(worker.node), "queues": queues})
+    return _encode(rows)
+
+
 QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "status": lambda machine, argument: status_report(machine),
     "config": _config,
@@ -105,4 +135,5 @@ QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "forget": _forget,
     "topology": _topology,
     TOPOLOGY_CHANGE: _topology_change,
+    "consumers": _consumers,
 }

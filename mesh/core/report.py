@@ -80,7 +80,7 @@ def status_report(machine: Machine) -> bytes:
 
 def _active_consumer(machine: Machine, name: str) -> str | None:
     placement = machine.broker.placement
-    worker = placement.consumer(name) if placement.has_single_consumer(name) else None
+    worker = placement.consumer(name) if name in placement.single else None
     return worker.name if worker is not None else None
 
 

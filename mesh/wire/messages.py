@@ -27,6 +27,10 @@ from mesh.wire.attachment import Refused as Refused
 from mesh.wire.attachment import Submit as Submit
 from mesh.wire.attachment import Upload as Upload
 from mesh.wire.attachment import UploadChunk as UploadChunk
+from mesh.wire.consuming import Consume as Consume
+from mesh.wire.consuming import Recall as Recall
+from mesh.wire.consuming import Take as Take
+from mesh.wire.consuming import Taken as Taken
 from mesh.wire.entries import Chunks, Entry, Failure, Member, Result
 from mesh.wire.topology import Properties
 
@@ -325,27 +329,6 @@ class Answer(msgspec.Struct, array_like=True, tag=23):
     error: str = ""
 
 
-class Take(msgspec.Struct, array_like=True, tag=29):
-    """A consumer wants what is ready in a queue now, up to ``count`` messages; what is not there it does not wait for."""
-
-    number: int
-    """Repeated in the answer."""
-    worker: str
-    """The consumer that gets them, whatever its capacity."""
-    queue: str
-    count: int = 1
-
-
-class Taken(msgspec.Struct, array_like=True, tag=32):
-    """What a Take has got. A Deliver brings it, before or after this."""
-
-    number: int
-    worker: str
-    ids: list[str]
-    ready: int = 0
-    """Messages that wait in the queue still."""
-
-
 class NewCoordinator(msgspec.Struct, array_like=True, tag=24):
     """Another coordinator reigns: a worker answers with a full Offer and its whole outbox, a client watches again."""
 
@@ -467,6 +450,8 @@ PeerMessage = (
     | Reserved
     | Take
     | Taken
+    | Recall
+    | Consume
 )
 SessionRequest = (
     Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query | Upload | UploadChunk | CancelUpload | Fetch | WorkerGone | Take
@@ -488,5 +473,7 @@ SessionReply = (
     | Grant
     | Fetched
     | Taken
+    | Recall
+    | Consume
 )
 LobbyMessage = Knock | Admitted | Refused

@@ -88,6 +88,14 @@ class Holdings:
         self.ready.clear()
         return count
 
+    def recall(self, ids: Iterable[str], count: int) -> int:
+        """Up to ``count`` of these, as far as they wait in ``ready``, go back to the mesh: how many."""
+        waiting = {delivery.id for delivery in self.ready}
+        back = [id for id in ids if id in waiting][:count]
+        if back:
+            self.ready = deque(delivery for delivery in self.ready if delivery.id not in back)
+        return self.give_back(back)
+
     def kept(self, ids: Sequence[str], kinds: Sequence[int]) -> None:
         """The mesh has confirmed these outcomes; one of the same task that ended otherwise waits for its own confirmation."""
         for id, kind in zip(ids, kinds, strict=False):

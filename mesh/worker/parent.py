@@ -20,6 +20,7 @@ from mesh.wire.entries import Status
 from mesh.wire.messages import (
     Answer,
     Attached,
+    Consume,
     Deliver,
     Delivery,
     Fetched,
@@ -31,12 +32,14 @@ from mesh.wire.messages import (
     OutcomeKind,
     Outcomes,
     OutcomesKept,
+    Recall,
     SessionReply,
 )
 from mesh.worker.batches import LONG_S, RunTimes, capacity, chunks, take
 from mesh.worker.declaring import Declaring
 from mesh.worker.holdings import UNSENT, Holdings
 from mesh.worker.orders import Finished, GivenBack, Loaded
+from mesh.worker.recalls import Recalls
 from mesh.worker.slots import Died, ProcessSlots, Slot, Slots
 from mesh.worker.spec import WorkerInfo, WorkerLink, WorkerSpec
 from mesh.worker.transfers import Transfers
@@ -51,6 +54,8 @@ OUTBOX_MAX = 8192
 OUTBOX_BYTES_MAX = 64 << 20
 """Unconfirmed outcomes, and their bytes, above which a worker asks for no more work."""
 FRAME_OUTCOMES_MAX = 1024
+STALE = -1
+"""In place of the room that was offered last: tasks or queues are others by now."""
 
 
 class Worker:
@@ -84,14 +89,17 @@ class Worker:
         self._tasks: dict[str, None] | None = None
         self._queues: list[str] = []
         self._declaring = Declaring()
+        self._added: list[str] = []
+        self._cancelled: set[str] = set()
         self._holdings = Holdings()
+        self._recalls = Recalls()
         self._transfers = Transfers(settings.piece_bytes)
         self._attachment = 0
         """Generation of the link to which large values were sent."""
         self._times = RunTimes()
         self._greeted = 0
         """Generation of the link to which the last full report went."""
-        self._offered = -1
+        self._offered = STALE
         self._moved_at_s = 0.0
         self._check_at_s = 0.0
         self._stop_requests = 0
@@ -208,7 +216,9 @@ class Worker:
         if self._draining:
             self._holdings.give_back([delivery.id for delivery in released])
         else:
-            self._holdings.wait_again(released)
+            back = self._recalls.pick([delivery.id for delivery in released])
+            self._holdings.give_back(back)
+            self._holdings.wait_again([delivery for delivery in released if delivery.id not in back])
 
     def _loaded(self, slot: Slot, report: Loaded) -> None:
         if not report.error:
@@ -216,7 +226,7 @@ class Worker:
             if self._tasks is None or set(self._tasks) != set(report.tasks) or queues != self._queues:
                 self._tasks = dict.fromkeys(report.tasks)
                 self._queues = queues
-                self._offered = -1
+                self._offered = STALE
             self._declaring.set(report.topology)
             return
         if self._tasks is None:
@@ -268,6 +278,10 @@ class Worker:
             self._declared(self._declaring.on_answer(reply, self._link.generation))
         elif isinstance(reply, Notice):
             self._log.warning("%s", reply.text)
+        elif isinstance(reply, Recall):
+            self._recall(reply)
+        elif isinstance(reply, Consume):
+            self._consume(reply)
 
     def _declared(self, error: str) -> None:
         if not error:
@@ -281,6 +295,32 @@ class Worker:
             self._unknown.add(name)
             self._log.warning("%s has no task %r: it goes back to the mesh", self._spec.app, name)
         self._holdings.refuse(deliveries)
+
+    def _recall(self, recall: Recall) -> None:
+        """Somebody else has an idle slot: give back what none has begun here, from the slots last, as that takes a moment."""
+        holdings = self._holdings
+        count = recall.count - holdings.recall(recall.ids, recall.count)
+        fetching = set(self._transfers.fetching()).intersection(recall.ids) if count else set()
+        count -= holdings.give_back(sorted(fetching)[:count])
+        if count:
+            self._recalls.ask(recall.ids, count, self._slots.ready)
+
+    def _consumed(self) -> list[str]:
+        """What it was told to consume when it began, and since."""
+        return [queue for queue in dict.fromkeys([*self._queues, *self._added]) if queue not in self._cancelled]
+
+    def _consume(self, consume: Consume) -> None:
+        """Other queues from now on; what runs of those that are cancelled ends here."""
+        before = self._consumed()
+        self._added = [queue for queue in dict.fromkeys([*self._added, *consume.add]) if queue not in consume.cancel]
+        self._cancelled = self._cancelled.difference(consume.add).union(consume.cancel)
+        queues = self._consumed()
+        if queues == before:
+            return
+        self._offered = STALE
+        self._log.warning("consumes %s from now on", ", ".join(queues) or "no queue")
+        waiting = [delivery.id for delivery in self._holdings.ready if delivery.queue not in queues]
+        self._holdings.recall(waiting, len(waiting))
 
     # -- to the slots -----------------------------------------------------------------------------------------------------------
 
@@ -342,10 +382,10 @@ class Worker:
         if self._greeted != self._link.generation and not self._greet(room):
             return
         leaving = self._holdings.leaving
-        if not leaving:
-            if room != self._offered and self._link.send(self._offer(room)):
-                self._offered = room
-            return
+        if self._offered == STALE or (not leaving and room != self._offered):
+            if not self._link.send(self._offer(room)):
+                return
+            self._offered = room
         self._holdings.leaving = []
         for chunk in chunks(leaving, FRAME_OUTCOMES_MAX, self._settings.max_frame_bytes // 2):
             if self._holdings.leaving or not self._link.send(Outcomes(worker=self.id, capacity=room, outcomes=chunk)):
@@ -370,7 +410,7 @@ class Worker:
         return Offer(
             worker=self.id,
             name=self._spec.display_name,
-            queues=self._queues,
+            queues=self._consumed(),
             tasks=list(self._tasks or ()),
             slots=self._slots.lanes,
             capacity=room,
@@ -396,7 +436,7 @@ class Worker:
             node=attached.node,
             coordinator=attached.coordinator,
             app=self._spec.app,
-            queues=list(self._queues),
+            queues=self._consumed(),
             tasks=list(self._tasks or ()),
             slots=self._slots.lanes,
             pool=self._spec.pool,

@@ -138,6 +138,10 @@ class Slot:
         """Whether the task was running when the slot was last alive."""
         return self._marks[handed.cell] == Mark.STARTED
 
+    def waits(self, handed: Handed) -> bool:
+        """Whether the task was not begun a moment ago."""
+        return self._marks[handed.cell] == Mark.HANDED
+
     def recall(self) -> None:
         """Ask for what is not started and for what is finished."""
         self.recalled = True

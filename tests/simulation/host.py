@@ -82,6 +82,7 @@ class Host:
         machine.replica.on_passed.append(self._note_passed)
         machine.replica.on_settled.append(self._note_settled)
         invariants.r9_terms_only_rise(self.world, self, machine)
+        invariants.watch_order(self.world, machine)
         machine.alarms.set(DISK, self.low)
         self.flight = None
         self.backlog = []

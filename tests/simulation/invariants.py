@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from mesh.core.broker.queues import Record
+from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.ranges import expand, intersection, subtract
 from mesh.core.cluster.replica import Journal
+from mesh.core.kinds import kind_of
 from mesh.core.machine import Machine
 from mesh.core.states import RecordState, Role
 from mesh.wire.entries import Dot, Message, Scope
@@ -161,6 +164,30 @@ def _by_a_wrong_clock(world: World, delayed: Delayed) -> bool:
         return False
     by_another = not delayed.local or delayed.salvaged or delayed.by not in world.by_id
     return by_another or changed_at >= delayed.made_at_s - SKEW_KNOWN_S
+
+
+def watch_order(world: World, machine: Machine) -> None:
+    """Have I15 checked whenever a worker is given something: a moment later more may be ready."""
+    dispatcher = machine.dispatcher
+    hand = dispatcher._hand
+
+    def checked(worker: WorkerState, taken: list[Record]) -> None:
+        i15_the_urgent_first(world, machine, worker, taken)
+        hand(worker, taken)
+
+    dispatcher._hand = checked  # type: ignore[method-assign]
+
+
+def i15_the_urgent_first(world: World, machine: Machine, worker: WorkerState, taken: list[Record]) -> None:
+    """I15: what is handed out passes nothing of a higher priority that is ready and that the worker can run, unless it has aged."""
+    if world.now >= world.settings.priority_ageing_s:
+        return
+    lowest = min(kind_of(record.message)[1] for record in taken)
+    for record in machine.broker.records.values():
+        task, priority, _ = kind_of(record.message)
+        if priority > lowest and record.state is RecordState.READY and task in worker.tasks and record.message.queue in worker.queues:
+            world.violate(f"I15: {record.message.id} of priority {priority} waits, and one of {lowest} goes to {worker.id}")
+            return
 
 
 def excused(world: World) -> set[str]:

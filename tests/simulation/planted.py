@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from mesh.core.broker.broker import Broker
+from mesh.core.broker.selection import Ageing, Rank
 from mesh.core.broker.takeover import Takeover
 from mesh.core.cluster.copies import Copies
 from mesh.core.cluster.election import Election
@@ -44,6 +45,15 @@ def replaces(owner: type, method: str) -> Callable[[Callable[..., Any]], Callabl
         return broken
 
     return register
+
+
+# -- order --------------------
+
+
+@replaces(Ageing, "rank")
+def priorities_ignored(rank: Callable[[Ageing, int, int], Rank], ageing: Ageing, priority: int, order: int) -> Rank:
+    """I15: what is handed out passes nothing of a higher priority."""
+    return rank(ageing, 0, order)
 
 
 # -- disk and copies --------------------

@@ -26,11 +26,13 @@ from mesh.wire.messages import (
     Outcomes,
     OutcomesKept,
     Ping,
+    Recall,
     Refused,
     Results,
     Submit,
     Watch,
 )
+from mesh.wire.topology import Properties
 from mesh.worker.holdings import UNSENT, Holdings
 from tests.simulation import invariants
 from tests.simulation.history import Delayed
@@ -46,6 +48,8 @@ DEAF_S = 2.0
 SUBMIT_AGAIN_S = 3.0
 QUEUE = "q"
 TASK = "task"
+URGENT_EVERY = 5
+"""One of so many tasks has a higher priority."""
 POISON = "poison"
 """Tasks of this name kill the slot that runs them."""
 RUN_S = (0.001, 0.01, 0.05, 0.3, 1.5)
@@ -201,6 +205,12 @@ class Client(Program):
         self._submit([self._new_message() for _ in range(count)])
 
     def _new_message(self) -> Message:
+        message = self._new_plain_message()
+        if self.made % URGENT_EVERY == 0:
+            message.properties = Properties(priority=self.made % 3)
+        return message
+
+    def _new_plain_message(self) -> Message:
         self.made += 1
         id = f"{self.name}-{self.made:05d}"
         self.world.history.published.add(id)
@@ -408,6 +418,8 @@ class Worker(Program):
             self.holdings.kept(reply.ids, reply.kinds)
             forgotten = [outcome for id, outcome in before.items() if id not in self.holdings.outbox]
             invariants.r7_what_a_worker_forgets_is_kept(self.world, forgotten)
+        elif isinstance(reply, Recall):
+            self.holdings.recall(reply.ids, reply.count)
         self._tell()
 
     def _run_what_fits(self) -> None:

@@ -58,6 +58,7 @@ CASES = [
     Case("context_kept_when_entries_are_dropped", "I2"),
     Case("journal_reopened_after_restart", "I5"),
     Case("votes_not_kept", "R9"),
+    Case("priorities_ignored", "I15"),
     Case("settlement_by_an_own_append_not_told", "I2"),
     Case("outcomes_of_unknown_ids_thrown_away", "I3"),
     Case("leases_outlive_their_messages", "I12"),
@@ -116,7 +117,7 @@ CASES = [
         settings=SMALL_BATCHES,
     ),
 ]
-INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "R6", "R7", "R9"}
+INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "I15", "R6", "R7", "R9"}
 
 
 def broken(plan: run.Plan) -> set[str]:

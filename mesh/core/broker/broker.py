@@ -89,9 +89,7 @@ class Broker:
         self.admission = Admission(arguments, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
         self.ageing = Ageing(settings)
         self.overflow = Overflow(arguments, self.ageing, self.drop, tell)
-        self.placement = Placement(self, membership)
-        self.placement.has_single_consumer = lambda queue: arguments.of(queue).declaration.single_active_consumer
-        self.placement.owner = lambda queue: arguments.of(queue).declaration.exclusive
+        self.placement = Placement(self, membership, topology)
         self.paging = Paging(self, replica)
         self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease)

@@ -9,6 +9,7 @@ from mesh.config import Settings
 from mesh.core.broker.broker import Broker, Post
 from mesh.core.broker.placement import HasRoom
 from mesh.core.broker.queues import Record
+from mesh.core.broker.recalls import Recalls
 from mesh.core.broker.selection import take
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.replication import Replication, Told
@@ -44,6 +45,7 @@ class Dispatcher:
         self._lost_at_s: dict[str, float] = {}
         """Told as consumed and not consumed now: since when."""
         self.delivered = 0
+        self.recalls = Recalls(broker, lambda node, recall: post(node, recall, False))
 
     def dispatch(self) -> None:
         """Deliver as much as the workers have room for. The caller has checked the authority to do so."""
@@ -184,6 +186,7 @@ class Dispatcher:
     def reset(self) -> None:
         """A new reign: nothing has been told yet."""
         self.held.clear()
+        self.recalls.reset()
         self.consumed = None
         self._lost_at_s = {}
         self._noticed = set()

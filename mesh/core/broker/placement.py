@@ -10,6 +10,7 @@ from mesh.core.broker.lifetimes import owner_of
 from mesh.core.broker.queues import Queue
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.membership import Membership
+from mesh.core.cluster.topology import Topology
 from mesh.core.kinds import NEAR, NODE, WORKER, Kind
 
 if TYPE_CHECKING:
@@ -22,31 +23,43 @@ HasRoom = Callable[[WorkerState], bool]
 class Placement:
     """Matches workers and lanes."""
 
-    def __init__(self, broker: Broker, membership: Membership) -> None:
+    def __init__(self, broker: Broker, membership: Membership, topology: Topology) -> None:
         self._broker = broker
         self._membership = membership
-        self.has_single_consumer: Callable[[str], bool] = lambda queue: False
-        """Whether a queue was declared with ``single_active_consumer``."""
-        self.owner: Callable[[str], str] = lambda queue: ""
-        """The program that alone may consume a queue; empty for all."""
+        self._topology = topology
+        self.single: set[str] = set()
+        """Queues that were declared with ``single_active_consumer``."""
+        self._owners: dict[str, str] = {}
+        """Of exclusive queues, the program that alone may consume it."""
         self.withheld: Container[str] = ()
         """Queues of which nothing is handed out now."""
+        topology.on_queue_changed.append(self._look_at)
         self._active: dict[str, str] = {}
         """By queue, its one consumer."""
         self.deferred = False
         """Some lane was left to the workers of its own node since this was set to False."""
 
+    def _look_at(self, queue: str) -> None:
+        declared = self._topology.queue(queue)
+        self._owners.pop(queue, None)
+        if declared is not None and declared.exclusive:
+            self._owners[queue] = declared.exclusive
+        if declared is not None and declared.single_active_consumer:
+            self.single.add(queue)
+        elif queue in self.single:
+            self.single.discard(queue)
+            self._active.pop(queue, None)
+        self._broker.dirty = True
+
     def lanes(self, worker: WorkerState, queues: Iterable[str], has_room: HasRoom) -> list[Lane]:
         """Where a worker may take something now."""
-        known, tasks, single = self._broker.queues, worker.tasks, self.has_single_consumer
+        known, tasks, single = self._broker.queues, worker.tasks, self.single
         lanes: list[Lane] = []
         for name in queues:
             queue = known.get(name)
-            if queue is None or not queue.ready or (single(name) and self.consumer(name) is not worker):
+            if queue is None or not queue.ready or (name in single and self.consumer(name) is not worker):
                 continue
-            if name in self.withheld:
-                continue
-            if (owner := self.owner(name)) and owner != owner_of(worker.id):
+            if name in self.withheld or not self._is_open_to(worker, name):
                 continue
             for lane in queue.lanes.values():
                 if lane.task in tasks and (not lane.target or self._may_take(worker, lane, has_room)):
@@ -71,10 +84,10 @@ class Placement:
         """Whether a live worker may run messages of a kind of a queue; ``near`` is a preference and does not keep it from that."""
         task, _, target = kind
         able = worker.synced and queue in worker.queues and task in worker.tasks and (not target or self._suits(worker, target))
-        return able and self._is_open_to(worker, queue) and (not self.has_single_consumer(queue) or self.consumer(queue) is worker)
+        return able and self._is_open_to(worker, queue) and (queue not in self.single or self.consumer(queue) is worker)
 
     def _is_open_to(self, worker: WorkerState, queue: str) -> bool:
-        return self.owner(queue) in ("", owner_of(worker.id))
+        return queue not in self._owners or self._owners[queue] == owner_of(worker.id)
 
     def _suits(self, worker: WorkerState, target: str) -> bool:
         if target.startswith(NODE):

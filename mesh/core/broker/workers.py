@@ -9,6 +9,8 @@ from mesh.core.broker.queues import Record
 from mesh.core.cluster.membership import Membership
 from mesh.wire.messages import Offer
 
+PLAIN = frozenset([""])
+
 
 class WorkerState:
     """One worker as the coordinator sees it."""
@@ -62,6 +64,11 @@ class WorkerState:
         self.capacity = offer.capacity
         self.orphaned_at = None
         self.fate_is_known = False
+
+    @property
+    def is_consumer(self) -> bool:
+        """It takes plain messages for a program, which decides how many it holds."""
+        return self.tasks == PLAIN
 
     @property
     def free_slots(self) -> int:

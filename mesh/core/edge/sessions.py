@@ -32,6 +32,7 @@ from mesh.wire.messages import (
     Attached,
     CancelUpload,
     Confirm,
+    Consume,
     Deliver,
     Fetch,
     Fetched,
@@ -45,6 +46,7 @@ from mesh.wire.messages import (
     PeerMessage,
     Pong,
     Query,
+    Recall,
     Refused,
     Reserved,
     Results,
@@ -338,7 +340,7 @@ class Edge:
 
     def from_coordinator(self, message: object, after_commit: bool) -> None:
         """A message that the coordinator, here or elsewhere, has for a program attached to this node."""
-        if isinstance(message, Deliver | OutcomesKept | Notice | Taken):
+        if isinstance(message, Deliver | OutcomesKept | Notice | Taken | Recall | Consume):
             session = self.workers.get(message.worker)
             if session is not None:
                 self._turn.to_session(session, message)

@@ -11,6 +11,7 @@ from mesh.wire.messages import (
     Answer,
     Attach,
     Confirm,
+    Consume,
     Deliver,
     Delivery,
     Detach,
@@ -24,6 +25,7 @@ from mesh.wire.messages import (
     OutcomesKept,
     Ping,
     Query,
+    Recall,
     Results,
     Submit,
     Take,
@@ -269,6 +271,17 @@ class Worker(Program):
             self._say()
         elif isinstance(reply, OutcomesKept):
             self.holdings.kept(reply.ids, reply.kinds)
+        elif isinstance(reply, Recall):
+            self.holdings.recall([id for id in reply.ids if id not in self.begun], reply.count)
+            self._say()
+        elif isinstance(reply, Consume):
+            self.queues = [queue for queue in dict.fromkeys([*self.queues, *reply.add]) if queue not in reply.cancel]
+            self.report()
+
+    @property
+    def begun(self) -> list[str]:
+        """What its slots run: the oldest of what it holds."""
+        return list(self.held)[: self.slots]
 
     def finish(self, *ids: str, body: bytes = b"done") -> None:
         """Tasks return; all that it holds unless told otherwise."""

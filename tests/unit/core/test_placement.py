@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.wire.messages import Confirm, Notice
+from tests.unit.core import declaring
 from tests.unit.core.cluster import Cluster
 from tests.unit.core.programs import Worker
 
@@ -185,10 +187,17 @@ def test_no_slot_is_idle_that_could_run_something_and_nothing_runs_where_it_must
 # -- one consumer at a time --------------------
 
 
-def single(cluster: Cluster, *queues: str) -> None:
-    """Have these queues a single active consumer."""
-    for name in cluster.nodes:
-        cluster[name].broker.placement.has_single_consumer = lambda queue: queue in queues
+def single(cluster: Cluster, queue: str) -> None:
+    """Declare a queue with a single active consumer."""
+    assert cluster.client("a", "declarer").change(declaring.queue(queue, single_active_consumer=True)).error == ""
+
+
+def active(cluster: Cluster, queue: str) -> str | None:
+    """Who it is, as ``mesh status`` has it."""
+    answer = cluster.client("a", "asker").ask("status")
+    row = next(row for row in json.loads(answer.body)["queues"] if row["name"] == queue)
+    consumer: str | None = row["active_consumer"]
+    return consumer
 
 
 def test_a_queue_with_a_single_active_consumer_has_one_at_a_time_and_then_the_next(cluster: Cluster) -> None:
@@ -196,10 +205,12 @@ def test_a_queue_with_a_single_active_consumer_has_one_at_a_time_and_then_the_ne
     first, second = cluster.worker("a", "first", slots=2), cluster.worker("b", "second", slots=2)
     cluster.client("a").submit(*(f"t{number}" for number in range(6)))
     assert (list(first.held), list(second.held)) == (["t0", "t1"], [])
+    assert active(cluster, "q") == "first"
     first.finish("t0")
     assert (list(first.held), list(second.held)) == (["t1", "t2"], [])
     first.die()
     cluster.run(3)
+    assert active(cluster, "q") == "second"
     assert list(second.held) == ["t1", "t2"]
     assert run_all(second) == ["t1", "t2", "t3", "t4", "t5"]
 
@@ -221,6 +232,7 @@ def test_other_queues_of_its_consumers_are_shared_as_ever(cluster: Cluster) -> N
     first, second = cluster.worker("a", queues=["q", "r"]), cluster.worker("b", queues=["q", "r"])
     cluster.client("a").submit("t1", "t2", queue="r")
     assert len(first.held) == len(second.held) == 1
+    assert active(cluster, "r") is None
 
 
 def test_the_one_consumer_stays_the_one_after_a_takeover(cluster: Cluster) -> None:
