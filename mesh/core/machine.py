@@ -75,6 +75,9 @@ from mesh.wire.messages import (
     WorkerGone,
 )
 
+PATIENCE_S = 0.02
+"""How long an acknowledged message may stay on the disk: with a publish that follows that is one transaction (decision 099)."""
+
 
 class Machine:
     """One node. Every ``on_`` method takes an event; call :meth:`at` first in each turn, :meth:`flush` last."""
@@ -135,6 +138,8 @@ class Machine:
         """This node has said goodbye: nothing more will come."""
         self._started = False
         self._last_at = 0.0
+        self._patient_until: float | None = None
+        """When what nobody waits for is committed; None while there is nothing, or something that is waited for."""
         self._beat_at = 0.0
         self._reachable_before: set[str] = set()
         self._handlers = self._make_handlers()
@@ -288,7 +293,13 @@ class Machine:
         return Sends(enveloped, sessions)
 
     def take_batch(self) -> Batch | None:
-        """The next transaction, when the last one is done."""
+        """The next transaction, when the last one is done; one that nobody waits for is held until something joins it, for a moment."""
+        if not self.turn.patient or self.left:
+            self._patient_until = None
+        elif self._patient_until is None:
+            self._patient_until = self.now + PATIENCE_S
+        if self._patient_until is not None and self.now < self._patient_until:
+            return None
         return self.turn.take_batch()
 
     def on_committed(self, number: int) -> None:

@@ -21,6 +21,8 @@ class Turn:
         self._reads: list[Read] = []
         self._entries: dict[tuple[bytes, int], bytes] = {}
         self._batch = Batch(1)
+        self._urgent = False
+        """Something of the batch is waited for."""
         self._held_peers: list[tuple[str, PeerMessage]] = []
         self._held_sessions: list[tuple[bytes, SessionReply]] = []
         self._in_flight: tuple[int, int, list[tuple[str, PeerMessage]], list[tuple[bytes, SessionReply]]] | None = None
@@ -62,19 +64,23 @@ class Turn:
 
     def write(self, journal: bytes, sequence: int, blob: bytes) -> None:
         """Insert an entry."""
+        self._urgent = True
         self._entries[journal, sequence] = blob
 
-    def settle(self, journal: bytes, sequence: int) -> None:
-        """Delete an entry; one that this batch would have inserted never reaches the disk."""
+    def settle(self, journal: bytes, sequence: int, *, patient: bool = False) -> None:
+        """Delete an entry; one that this batch would have inserted never reaches the disk. ``patient``: nobody waits for it."""
         if self._entries.pop((journal, sequence), None) is None:
             self._batch.settled.append((journal, sequence))
+            self._urgent = self._urgent or not patient
 
     def move_head(self, head: HeadState) -> None:
         """Note how far a journal has come."""
+        self._urgent = True
         self._batch.heads[head.journal] = head
 
     def drop(self, journal: bytes) -> None:
         """Forget a journal: entries and context in one transaction (R18b)."""
+        self._urgent = True
         self._batch.dropped.append(journal)
         self._batch.heads.pop(journal, None)
         for key in [key for key in self._entries if key[0] == journal]:
@@ -82,10 +88,12 @@ class Turn:
 
     def vote(self, term: int, voted_for: str) -> None:
         """Note the term and the vote in it."""
+        self._urgent = True
         self._batch.vote = (term, voted_for)
 
     def recovered(self) -> None:
         """Note that what was salvaged is dealt with."""
+        self._urgent = True
         self._batch.recovered = True
 
     # -- for the loop --------------------
@@ -100,6 +108,11 @@ class Turn:
         taken = (self._peers, self._sessions)
         self._peers, self._sessions = [], []
         return taken
+
+    @property
+    def patient(self) -> bool:
+        """Whether there is something to commit, and nothing of it is urgent."""
+        return not self._urgent and bool(self._batch.settled) and not (self._held_peers or self._held_sessions)
 
     def take_batch(self) -> Batch | None:
         """The transaction to commit, or None when there is nothing or the last one is still under way.
@@ -118,6 +131,7 @@ class Turn:
             return None
         batch.entries = [(journal, sequence, blob) for (journal, sequence), blob in self._entries.items()]
         self._entries = {}
+        self._urgent = False
         self._in_flight = (batch.number, self.mark, self._held_peers, self._held_sessions)
         self._held_peers, self._held_sessions = [], []
         self._batch = Batch(batch.number + 1)

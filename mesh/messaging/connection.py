@@ -25,10 +25,12 @@ PREFETCH = 100
 """Messages that a consumer holds at most unless it says otherwise."""
 PREFETCH_MAX = 65_535
 QUEUE = "the name of a queue"
-BATCH_MESSAGES = 1000
-"""Messages of publish_many that travel together."""
+BATCH_MESSAGES = 256
+BATCH_BYTES = 256 << 10
+"""Messages of publish_many that travel together, and bytes of their bodies."""
 BATCHES_UNDER_WAY = 8
-"""So many batches are sent before the first has to be confirmed."""
+"""So many batches are sent before the first has to be confirmed: enough for a disk, and few enough that consumers which keep up have their
+messages before they are written, so that they need not be."""
 
 
 class Place(Protocol):
@@ -110,12 +112,14 @@ class Connection:
         under_way: deque[Publishing] = deque()
         done: list[Published] = []
         batch: list[Entry] = []
+        size = 0
         for body in bodies:
             batch.append(self._entry(body, routing_key, properties, None))
-            if len(batch) == BATCH_MESSAGES:
+            size += len(batch[-1].body)
+            if len(batch) == BATCH_MESSAGES or size >= BATCH_BYTES:
                 under_way.append(self._submit(batch))
                 self._client.send_now()
-                batch = []
+                batch, size = [], 0
                 if len(under_way) == BATCHES_UNDER_WAY:
                     done.append(under_way.popleft().wait())
         if batch:

@@ -352,10 +352,10 @@ class Broker:
         """The task of a message that was dropped has a result all the same: somebody may wait for it (decision 067)."""
         self._write_result(dropped(id, why), None, owner)
 
-    def withdraw(self, record: Record) -> None:
+    def withdraw(self, record: Record, *, patient: bool = False) -> None:
         """Settle a message, without more."""
         self._remove(record)
-        self._replica.settle(record.journal, record.sequence)
+        self._replica.settle(record.journal, record.sequence, patient=patient)
 
     def _reject(self, record: Record) -> None:
         """Its consumer does not want it, nor shall another one have it."""
@@ -363,8 +363,9 @@ class Broker:
 
     def _finish(self, record: Record, outcome: Outcome, worker: WorkerState | None) -> None:
         """One transaction: settle the message, and write the result of a task."""
-        self.withdraw(record)
-        if is_plain(record.message):
+        plain = is_plain(record.message)
+        self.withdraw(record, patient=plain)
+        if plain:
             self.ended.add(record.message.id)
             self.finished += 1
         else:

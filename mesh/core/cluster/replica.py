@@ -219,8 +219,8 @@ class Replica:
         for listener in self.on_passed:
             listener(journal, sequences, entries)
 
-    def settle(self, journal: Journal, sequence: int) -> bool:
-        """Remove an entry for good; False when it was not live."""
+    def settle(self, journal: Journal, sequence: int, *, patient: bool = False) -> bool:
+        """Remove an entry for good; False when it was not live. ``patient``: that may reach the disk a moment later."""
         entry = journal.live.pop(sequence, None)
         if type(entry) is Message:
             self.pages.left(entry)
@@ -228,7 +228,7 @@ class Replica:
             entry = self.pages.settle(journal, sequence) if journal.paged else None
             if entry is None:
                 return False
-        self._turn.settle(journal.name, sequence)
+        self._turn.settle(journal.name, sequence, patient=patient)
         for listener in self.on_settled:
             listener(journal, sequence, entry)
         if journal.scope == Scope.SHARED:

@@ -48,6 +48,29 @@ def test_no_more_than_the_prefetch_is_handed_out(cluster: Cluster) -> None:
     assert list(consumer.held) == ["m0", "m2", "m3"]
 
 
+def test_an_acknowledgement_waits_a_moment_for_a_transaction_that_it_can_be_part_of(cluster: Cluster) -> None:
+    submit(cluster, "m1")
+    consumer = cluster.consumer("a")
+    before = cluster["a"].turn.mark
+    consumer.ack("m1")
+    assert "message:m1" in cluster.nodes["a"].on_disk()
+    submit(cluster, "m2")
+    assert cluster.nodes["a"].on_disk() == {"message:m2"}, "with the next publish it is gone"
+    assert cluster["a"].turn.mark - before <= 3, "both in one transaction"
+    consumer.ack("m2")
+    cluster.run(0.1)
+    assert not cluster.nodes["a"].on_disk(), "and without one after a moment"
+
+
+def test_what_was_acknowledged_before_the_node_died_may_come_again(cluster: Cluster) -> None:
+    submit(cluster, "m1")
+    cluster.consumer("a").ack("m1")
+    cluster.crash("a")
+    cluster.start("a")
+    cluster.run(1)
+    assert [delivery.id for delivery in cluster.consumer("a").deliveries] == ["m1"]
+
+
 def test_a_retry_of_a_publish_is_not_consumed_twice(cluster: Cluster) -> None:
     client, consumer = cluster.client("a"), cluster.consumer("a")
     client.submit("m1", task="")
@@ -226,4 +249,5 @@ def test_the_word_that_an_outcome_is_kept_says_which(cluster: Cluster) -> None:
     submit(cluster, "m1")
     consumer = cluster.consumer("a")
     consumer.ack("m1")
+    cluster.run(0.1)
     assert [(kept.ids, kept.kinds) for kept in consumer.got(OutcomesKept)] == [(["m1"], [OutcomeKind.ACKED])]

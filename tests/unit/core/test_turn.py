@@ -149,3 +149,24 @@ def test_it_is_idle_only_when_nothing_is_to_be_sent_written_or_waited_for() -> N
     assert not turn.idle
     turn.take_messages()
     assert turn.idle
+
+
+def test_only_what_nobody_waits_for_is_patient() -> None:
+    def patient(*effects: str) -> bool:
+        turn = Turn()
+        turn.settle(b"j", 1, patient=True)
+        for effect in effects:
+            {
+                "write": lambda: turn.write(b"j", 2, b"x"),
+                "settle": lambda: turn.settle(b"j", 3),
+                "reply": lambda: turn.to_session_after_commit(b"s", Pong()),
+                "vote": lambda: turn.vote(1, "a"),
+                "drop": lambda: turn.drop(b"k"),
+                "later": lambda: turn.settle(b"j", 4, patient=True),
+            }[effect]()
+        return turn.patient
+
+    assert patient()
+    assert patient("later")
+    assert [effect for effect in ("write", "settle", "reply", "vote", "drop") if patient(effect, "later")] == []
+    assert not Turn().patient, "with nothing to commit there is nothing to wait for"
