@@ -75,7 +75,6 @@ class Coordinator:
         self._reconcile_until = self.now + self._settings.reconcile_timeout_s
         self._asked_at.clear()
         self._deferred.clear()
-        self._broker.early_offers.clear()
         self._dispatcher.reset()
         self._without_authority_since, self._regained_at = None, self.now
         self._edge.coordinator_changed()
@@ -90,7 +89,11 @@ class Coordinator:
         self._replication.leading = False
 
     def renew(self) -> None:
-        """The reign goes on in a higher term: streams of the last one are void, so every member reports anew."""
+        """The reign goes on in a higher term: streams of the last one are void, so every member reports anew.
+
+        Others may have ruled in the term between: they are heard before the next dispatch (R9).
+        """
+        self._regained_at = self.now
         self._awaited = {peer.id for peer in self._membership.reachable()}
         for id in sorted(self._awaited):
             self.ask(id)
@@ -113,6 +116,7 @@ class Coordinator:
             return
         self._election.reconciled()
         self._broker.begin(self.now)
+        self._replication.appoint()  # deliveries wait until a deputy knows of them
         deferred, self._deferred = self._deferred, []
         for sender, message in deferred:
             self.on_broker_message(sender, message)
@@ -223,7 +227,10 @@ class Coordinator:
         self._broker.early_offers.attached(sender, report.workers)
         if self._election.role == Role.RECONCILING:
             self._awaited_workers.update(report.workers)
-        elif self._dispatcher.consumed is not None:
+            return
+        if all(peer.id in self._replication.streams for peer in self._membership.reachable()):
+            self._replication.appoint()  # at once, as deliveries wait for it; of those that have copies already, if all have said so
+        if self._dispatcher.consumed is not None:
             self._turn.to_peer(sender, Consumers(sorted(self._dispatcher.consumed)))
 
     def on_replicated_in(self) -> None:

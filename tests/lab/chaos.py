@@ -106,7 +106,7 @@ def attempt(stages: Stages, fault: Fault) -> Row:
         log.write_text(f"{traceback.format_exc()}\n{stages.logs()}")
         row = Row(str(fault.number), fault.name.partition("-")[2].replace("_", " "), broken=[f"the run did not end: {error}"[:200]])
     if row.broken and stages.logs():
-        (BUILD / f"chaos-{fault.name}-broken.log").write_text(f"{row}\n{stages.logs()}")
+        (BUILD / f"chaos-{fault.name}-broken.log").write_text(f"{row.told()}\n{stages.logs()}")
     said = row.not_run or "; ".join([*row.notes, *(f"BROKEN: {promise}" for promise in row.broken)])
     print(f"{row.fault:14} {row.title}: {row.tasks} tasks, lost {row.lost}, twice {row.duplicated}; {said}", flush=True)
     return row

@@ -22,13 +22,15 @@ class Event(NamedTuple):
     what: str
     """``start`` or ``finish``."""
     number: int
+    host: str = ""
+    """Where it ran."""
 
 
 class History:
     """The histories of some hosts, merged and in order of time, as they are at this moment."""
 
     def __init__(self, machines: Iterable[Machine]) -> None:
-        events = [event for machine in machines for event in _read(machine.work / HISTORY)]
+        events = [event for machine in machines for event in _read(machine.work / HISTORY, machine.name)]
         self.events = sorted(events)
 
     @property
@@ -57,8 +59,8 @@ class History:
         return max((later - earlier for earlier, later in itertools.pairwise(moments)), default=float("inf"))
 
 
-def _read(file: Path) -> list[Event]:
+def _read(file: Path, host: str) -> list[Event]:
     if not file.exists():
         return []
     rows = (line.split() for line in file.read_text().splitlines())
-    return [Event(float(at_s), what, int(number)) for at_s, what, number in rows]
+    return [Event(float(at_s), what, int(number), host) for at_s, what, number in rows]

@@ -41,7 +41,7 @@ def nothing(stage: Stage, sizes: object) -> Row:
 
 def test_without_a_fault_nothing_runs_twice(stages: Stages, request: pytest.FixtureRequest) -> None:
     row = inject(stages, request, Fault(0, nothing, THREE))
-    assert (row.lost, row.duplicated, row.elections) == (0, 0, 0)
+    assert (row.lost, row.duplicated, row.elections) == (0, 0, 0), row.told()
     assert row.tasks > 60
 
 
@@ -50,6 +50,6 @@ def test_fault_breaks_no_promise(stages: Stages, request: pytest.FixtureRequest,
     row = inject(stages, request, fault)
     if row.not_run:
         pytest.skip(row.not_run)
-    assert row.broken == [], row
-    assert row.lost == row.excused
+    assert row.broken == [], row.told()
+    assert row.lost == row.excused, row.told()
     assert row.tasks > 0

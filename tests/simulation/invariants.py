@@ -370,14 +370,15 @@ def i12_everything_is_bounded(world: World) -> None:
     for name, machine in world.machines().items():
         replication, broker = machine.replication, machine.broker
         figures = {
-            "waits for copies": (len(replication.copies.waits) + len(replication.copies.settlements), 0),
+            "waits for copies": (len(replication.copies.waits) + len(replication.copies.settlements) + len(replication.copies.keeps), 0),
             "results that clients wait for": (0 if machine.edge.waiting.telling else len(set(machine.edge.waiting.ids()) - excuses), 0),
             "streams": (len(replication.streams), nodes - 1 if machine.election.is_coordinator else 1),
             "inbound streams": (len(replication.inbound), nodes - 1 if machine.election.is_coordinator else 1),
             "watchers": (len(broker.watchers.keys() - excuses), 0),
-            "leases known to deputies": (len(replication.soft_leases.keys() - excuses), 0),
+            "leases known to deputies": (len(replication.leases.soft.keys() - excuses), 0),
             "queues": (len(broker.queues), len(broker.records.keys() & excuses)),
             "workers": (sum(worker.orphaned_at is None for worker in broker.workers.values()), len(world.workers)),
+            "workers at a node that is no coordinator": (0 if broker.active else len(broker.workers), 0),
             "silent sessions": (sum(_is_silent(world, session.heard_at) for session in machine.edge.sessions.values()), 0),
             "peers": (len(machine.membership.peers), nodes - 1),
             "members": (sum(len(j.live) for j in machine.replica.journals.values() if j.scope == Scope.SHARED), nodes),

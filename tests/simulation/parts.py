@@ -19,6 +19,8 @@ SLOW_COMMIT_S = (0.2, 3.0)
 """... and one that is about to die, or behind a busy controller."""
 REORDER_S = 0.03
 """How much later than its successors a message that is out of order arrives, at most."""
+RETRANSMIT_S = (0.2, 1.6)
+"""How long a connection waits for the answer to a lost frame before it sends it again: at first, and at most; it doubles (RFC 6298)."""
 
 
 class Disk:
@@ -114,6 +116,8 @@ class Network:
     loss: float = 0.0
     duplication: float = 0.0
     reordering: float = 0.0
+    frame_loss: dict[Pair, float] = field(default_factory=dict)
+    """By direction: the share of frames that have to be sent again, and what follows waits for them."""
     _cuts: dict[Pair, int] = field(default_factory=dict)
     _last_arrival: dict[Pair, float] = field(default_factory=dict)
 
@@ -141,12 +145,22 @@ class Network:
         if self.loss and draw() < self.loss:
             return []
         time = now + low + (high - low) * draw()
+        if self.frame_loss and time > self._last_arrival.get((sender, receiver), 0.0):
+            time += self._retransmissions_s(self.frame_loss.get((sender, receiver), 0.0))
         if self.reordering and draw() < self.reordering:
             return [time + REORDER_S * draw()]
         ordered = [self._in_order(time, sender, receiver)]
         if self.duplication and draw() < self.duplication:
             ordered.append(self._in_order(time + high * draw(), sender, receiver))
         return ordered
+
+    def _retransmissions_s(self, share: float) -> float:
+        """How much later a message arrives because its frame is lost, maybe more than once."""
+        waited_s, (pause_s, longest_s) = 0.0, RETRANSMIT_S
+        while pause_s <= longest_s and self.rng.random() < share:
+            waited_s += pause_s
+            pause_s *= 2
+        return waited_s
 
     def _in_order(self, time: float, sender: str, receiver: str) -> float:
         time = max(time, self._last_arrival.get((sender, receiver), 0.0) + 1e-9)
@@ -156,4 +170,5 @@ class Network:
     def heal(self) -> None:
         """Everything reaches everybody again."""
         self._cuts.clear()
+        self.frame_loss.clear()
         self.loss = self.duplication = self.reordering = 0.0

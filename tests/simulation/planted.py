@@ -15,10 +15,11 @@ from mesh.core.broker.selection import Ageing, Rank
 from mesh.core.broker.takeover import Takeover
 from mesh.core.cluster.copies import Copies
 from mesh.core.cluster.election import Election
+from mesh.core.cluster.leases import Leases, Told
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Replica
-from mesh.core.cluster.replication import Replication, Told
+from mesh.core.cluster.replication import Replication
 from mesh.core.coordinator import Coordinator
 from mesh.core.effects import Batch, Identity, Restored
 from mesh.core.turn import Turn
@@ -235,7 +236,7 @@ def _plant_untold_leases() -> AbstractContextManager[None]:
 
     @contextmanager
     def plant() -> Iterator[None]:
-        with patch.object(Replication, "note_leases", lambda *_: Told(0, "", frozenset())), patch.object(Broker, "_leases", lambda _: {}):
+        with patch.object(Leases, "note", lambda *_: Told(0, "", frozenset(), 0.0)), patch.object(Broker, "_leases", lambda _: {}):
             yield
 
     return plant()
@@ -244,10 +245,38 @@ def _plant_untold_leases() -> AbstractContextManager[None]:
 BUGS["soft_leases_not_told"] = _plant_untold_leases
 
 
-@replaces(Replication, "have_heard")
-def delivery_does_not_wait_for_the_deputies(have_heard: Callable[..., bool], replication: Replication, *arguments: Any) -> bool:
+@replaces(Leases, "are_known")
+def delivery_does_not_wait_for_the_deputies(are_known: Callable[..., bool], leases: Leases, *arguments: Any) -> bool:
     """R10: a delivery leaves when the deputies know its lease, so that a cut shorter than patience runs nothing twice."""
     return True
+
+
+@replaces(Leases, "_has_heard")
+def delivery_does_not_wait_for_a_deputy_that_catches_up(has_heard: Callable[..., bool], leases: Leases, peer: str, mark: int) -> bool:
+    """R10: nor is a deputy that lacks part of the copy left out."""
+    stream = leases._replication.streams.get(peer)
+    return has_heard(leases, peer, mark) or (stream is not None and not stream.complete)
+
+
+@replaces(Leases, "_deputies_suffice")
+def delivery_leaves_without_a_deputy(deputies_suffice: Callable[..., bool], leases: Leases) -> bool:
+    """R10: while there is none, and others could be a majority, nothing is handed out."""
+    return True
+
+
+@replaces(Copies, "when_kept")
+def outbox_cleared_with_what_there_is(when_kept: Callable[..., None], copies: Copies, action: Callable[[int], None]) -> None:
+    """R7: a worker clears its outbox when the mesh has the outcome, not when one node has it that others can do without."""
+    copies.when_copied(action)
+
+
+@replaces(Takeover, "restore_lease")
+def reported_lease_gives_way_to_a_delivery_that_got_lost(
+    restore: Callable[..., None], takeover: Takeover, id: str, *denied_by: str
+) -> None:
+    """R9: a worker that got nothing says so; who has the task by the word of another stays known until then."""
+    restore(takeover, id, *denied_by)
+    takeover._replication.leases.soft.pop(id, None)
 
 
 @replaces(Coordinator, "on_report")
@@ -260,9 +289,9 @@ def leases_not_reported(on_report: Callable[..., None], reign: Coordinator, send
 @replaces(Replication, "_on_settled")
 def leases_outlive_their_messages(on_settled: Callable[..., None], replication: Replication, *arguments: Any) -> None:
     """I12: a deputy forgets a lease with its message."""
-    leases = dict(replication.soft_leases)
+    leases = dict(replication.leases.soft)
     on_settled(replication, *arguments)
-    replication.soft_leases = leases
+    replication.leases.soft = leases
 
 
 @replaces(Takeover, "index")
@@ -271,7 +300,7 @@ def offers_during_reconciliation_forgotten(index: Callable[..., None], takeover:
     broker = takeover._broker
     for worker in broker.workers.values():
         for id in worker.reported:
-            broker._replication.soft_leases.pop(id, None)
+            broker._replication.leases.soft.pop(id, None)
         worker.reported = set()
     index(takeover)
 

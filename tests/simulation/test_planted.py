@@ -44,6 +44,7 @@ def again(fault: Fault, *times_s: float) -> list[Fault]:
 
 CRASHES = again(Fault("crash", 0, 0.8, "coordinator"), 3.0, 5.0, 7.0, 9.0)
 CUTS = again(Fault("isolate", 0, 1.3, "coordinator"), 3.0, 6.0, 9.0)
+LOSSES = again(Fault("frame_loss", 0, 3.0, "coordinator", amount=0.5), 3.0, 8.0)
 DYING_DISKS = [
     *again(Fault("slow_disk", 0, 2.0, "coordinator"), 3.5, 6.5, 9.5),
     *again(Fault("one_way", 0, 0.9, "coordinator", "deputy"), 4.0, 7.0, 10.0),
@@ -66,12 +67,16 @@ CASES = [
     Case("settlement_passed_on_early", "I3", DYING_DISKS),
     Case("authority_ignored", "I14", [Fault("isolate", 4.0, 2.0, "coordinator")], settings=PATIENT, gentle=True),
     Case("authority_ignored", "I7", [Fault("isolate", 4.0, 2.0, "coordinator")], settings=replace(SETTINGS, partition="strict")),
-    Case("authority_regained_at_once", "I14", again(Fault("isolate", 0, 1.2, "other"), 4.0, 8.0), settings=PATIENT, gentle=True),
+    Case("authority_regained_at_once", "I14", CUTS, nodes=2, settings=PATIENT, gentle=True),
     Case("soft_leases_not_told", "I14", CRASHES, settings=PATIENT, gentle=True),
     Case("leases_not_reported", "I14", CRASHES, settings=PATIENT, gentle=True),
     Case("offers_during_reconciliation_forgotten", "I14", CRASHES, settings=PATIENT, gentle=True),
     Case("dispatch_before_reconciliation", "I14", CUTS, nodes=2, settings=PATIENT, gentle=True),
     Case("delivery_does_not_wait_for_the_deputies", "I14", CUTS, settings=PATIENT, gentle=True),
+    Case("delivery_does_not_wait_for_a_deputy_that_catches_up", "I14", LOSSES, settings=PATIENT, gentle=True),
+    Case("delivery_leaves_without_a_deputy", "I14", LOSSES, settings=PATIENT, gentle=True),
+    Case("outbox_cleared_with_what_there_is", "I14", LOSSES, settings=PATIENT, gentle=True),
+    Case("reported_lease_gives_way_to_a_delivery_that_got_lost", "I14", LOSSES, settings=PATIENT, gentle=True),
     Case("delivery_crosses_an_offer", "I14", [Fault("lossy", 2.0, 10.0, amount=0.1)], settings=PATIENT, gentle=True),
     Case("end_of_a_worker_reordered_behind_its_return", "I3", [*SLEEPING_WORKERS, Fault("crash", 5.0, 0.3, "coordinator")]),
     Case("skews_ignored", "I13", [Fault("clock_step", 2.0, 0.0, "coordinator", amount=5.0)]),

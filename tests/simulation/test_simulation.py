@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.config import Settings
 from tests.repository import ROOT
 from tests.simulation import planted, run
 from tests.simulation.faults import KINDS, Fault
+from tests.simulation.world import Load
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -48,6 +50,14 @@ FOUND = {
 @pytest.mark.parametrize("seed", FOUND, ids=lambda seed: FOUND[seed])
 def test_what_a_seed_has_found_once_is_mended(seed: int) -> None:
     assert run.failure(run.plan(seed)) == []
+
+
+@pytest.mark.parametrize(("seed", "share"), [(33, 0.3), (60, 0.3), (67, 0.3), (78, 0.3), (98, 0.3), (57, 0.5)])
+def test_i14_a_coordinator_that_loses_a_third_of_its_frames_has_nothing_run_twice(seed: int, share: float) -> None:
+    """Connections stall for up to seconds in one direction, and reigns begin and end meanwhile (found in the lab, fault 16)."""
+    losses = [Fault("frame_loss", at_s, 3.0, amount=share) for at_s in (3.0, 8.0)]
+    settings = Settings(max_deliveries=1000, takeover_patience_s=10.0, result_expires_s=31_536_000)
+    assert run.failure(run.Plan(seed, 3, settings, Load(), losses, gentle=True)) == []
 
 
 def test_the_schedules_have_every_kind_of_fault() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tests.lab.faults.evidence import Claim, View, agreed_since, begun_again, rivals_until, running_at
+from tests.lab.faults.evidence import Claim, View, agreed_since, begun_again, rivals_until, running_at, runs_told
 from tests.lab.faults.row import Row, merged, span
 from tests.lab.faults.soak import Sample, slopes
 from tests.lab.history import Event, History
@@ -67,3 +67,14 @@ def test_noise_of_a_short_run_is_no_leak_and_real_growth_is() -> None:
     assert slopes(noise)[0].leaks() == []
     told = [leak.partition(" without slope:")[0] for leak in slopes(leaking)[0].leaks()]
     assert told == ["memory", "open files", "disk"]
+
+
+def test_of_tasks_that_ran_twice_it_is_told_where_and_when() -> None:
+    made = history(
+        Event(1.5, "start", 1, "server"), Event(2, "finish", 1, "server"), Event(2.25, "start", 1, "laptop"), Event(3, "start", 2)
+    )
+    assert runs_told(made, [1], 1.0) == [
+        "1 begun more than once, times in seconds after 1970-01-01T00:00:01.000+00:00",
+        "task-1: start on server +0.500, finish on server +1.000, start on laptop +1.250",
+    ]
+    assert runs_told(made, [], 1.0) == []

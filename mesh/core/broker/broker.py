@@ -92,7 +92,7 @@ class Broker:
         self.placement = Placement(self, membership, topology)
         self.paging = Paging(self, replica)
         self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
-        self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease)
+        self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease, give_back=self._give_back)
         self.purge = Purge(self, replica)
         self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)
         self.lost_and_found = LostAndFound(self, replica, topology, replication.has_heard_all_here)
@@ -105,7 +105,7 @@ class Broker:
         self._original_order: int | None = None
         self.now = 0.0
         self._reigns = 0
-        replication.leases = self._leases
+        replication.leases.present = self._leases
         replica.on_added.append(self._on_added)
         replica.on_settled.append(self._on_settled)
 
@@ -128,8 +128,9 @@ class Broker:
         self.active = False
         self.bodies.end()
         self._reigns += 1
-        self._replication.soft_leases = self._leases()
+        self._replication.leases.soft = self._leases()
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, Watchers()
+        self.early_offers.clear()  # judged under the next coordinator they would be workers of this one, orphaned long ago
         self.paging.reset()
         self.results = Results(self._settings, self._replica.settle)
         self.ended = Ended()
@@ -153,7 +154,7 @@ class Broker:
             self._enqueue(journal, sequence, entry)
         elif isinstance(entry, Result):
             self.results.add(entry, journal, sequence)
-            self._replication.soft_leases.pop(entry.id, None)
+            self._replication.leases.soft.pop(entry.id, None)
             record = self.records.get(entry.id)
             place = (record.journal, record.sequence) if record is not None else self.paging.find(entry.id)
             if place is not None:  # done anywhere is done everywhere (R16)
@@ -195,7 +196,7 @@ class Broker:
             queue.push_back(record)
         else:
             queue.push(record)
-        if id in self._replication.soft_leases:
+        if id in self._replication.leases.soft:
             self.takeover.restore_lease(id)
         if message.properties is not None:
             self.lost_and_found.came(message)
@@ -284,6 +285,7 @@ class Broker:
         record.worker = worker.id
         record.delivered_ms = self.wall_ms
         worker.leases[record.message.id] = record
+        self._replication.leases.note(worker.id, worker.node, {record.message.id: record.journal.owner})
 
     def _give_back(self, record: Record) -> None:
         """The worker did not start it: ready again, in its old place."""
@@ -390,7 +392,7 @@ class Broker:
         self.early_offers.ended(message.worker, [outcome.id for outcome in message.outcomes])
         for outcome in message.outcomes:
             record = self.record(outcome.id) if outcome.kind in TERMINAL else self.records.get(outcome.id)
-            self._replication.soft_leases.pop(outcome.id, None)
+            self._replication.leases.soft.pop(outcome.id, None)
             if worker is not None:
                 worker.reported.discard(outcome.id)  # it holds it no longer, whatever others may still report
             if record is not None:
@@ -401,7 +403,7 @@ class Broker:
             if outcome.chunks is not None:
                 self.bodies.release(outcome.chunks)  # of a second outcome nothing refers to
         self.dirty = True
-        self._replication.copies.when_copied(partial(self._tell_kept, self._reigns, node, message))
+        self._replication.copies.when_kept(partial(self._tell_kept, self._reigns, node, message))
 
     def _tell_kept(self, reign: int, node: str, message: Outcomes, copies: int) -> None:
         """The worker may forget these outcomes; one of an earlier reign has told them to the next coordinator, too, and waits for that."""

@@ -12,7 +12,8 @@ from mesh.core.broker.queues import Record
 from mesh.core.broker.recalls import Recalls
 from mesh.core.broker.selection import take
 from mesh.core.broker.workers import WorkerState
-from mesh.core.cluster.replication import Replication, Told
+from mesh.core.cluster.leases import Told
+from mesh.core.cluster.replication import Replication
 from mesh.wire.messages import Consumers, Deliver, Delivery, Notice
 
 CONSUMERS_GRACE_S = 2.0
@@ -113,8 +114,8 @@ class Dispatcher:
         self._send(worker, records, deliveries)
 
     def _send(self, worker: WorkerState, records: list[Record], deliveries: list[Delivery]) -> None:
-        told = self._replication.note_leases(worker.id, worker.node, {record.message.id: record.journal.owner for record in records})
-        if self._replication.have_heard(told):
+        told = self._replication.leases.note(worker.id, worker.node, {record.message.id: record.journal.owner for record in records})
+        if self._replication.leases.are_known(told):
             self._deliver(worker, deliveries)
             return
         for record, delivery in zip(records, deliveries, strict=True):
@@ -131,7 +132,7 @@ class Dispatcher:
         for held in waiting:
             standing = [record for record, delivery in zip(held.records, held.deliveries, strict=True) if record.held is delivery]
             # what a worker is about to say that it holds is judged before more is on its way
-            if standing and (not held.worker.synced or not self._replication.have_heard(held.told)):
+            if standing and (not held.worker.synced or not self._replication.leases.are_known(held.told)):
                 self.held.append(held)
             elif standing:
                 self._deliver(held.worker, [record.let_go() for record in standing])

@@ -29,12 +29,14 @@ class Takeover:
         *,
         add: Callable[[Journal, int, Entry], None],
         lease: Callable[[Record, WorkerState], None],
+        give_back: Callable[[Record], None],
     ) -> None:
         self._broker = broker
         self._replica = replica
         self._replication = replication
         self._add = add
         self._lease = lease
+        self._give_back = give_back
 
     def index(self) -> None:
         """Results first, then all messages in one order, what is paged among them."""
@@ -68,36 +70,49 @@ class Takeover:
 
     def restore_leases(self) -> None:
         """Of workers that have not spoken yet, what deputies knew."""
-        for id in list(self._replication.soft_leases):
+        for id in list(self._replication.leases.soft):
             if self._broker.is_live(id):
                 self.restore_lease(id)
             elif id in self._broker.results:
-                del self._replication.soft_leases[id]
+                self._replication.leases.settled(id)
 
     def has_any(self, ids: Iterable[str]) -> bool:
         """Whether one of these tasks, whose message has not come, may be running."""
-        return not self._replication.soft_leases.keys().isdisjoint(ids)
+        return not self._replication.leases.soft.keys().isdisjoint(ids)
 
-    def restore_lease(self, id: str) -> None:
-        """Somebody knew that this message is with a worker; unless that has said since that it isn't, it may be running."""
-        broker = self._broker
-        worker_id, node = self._replication.soft_leases.pop(id)
-        worker = broker.workers.get(worker_id)
-        if worker is not None and worker.synced and id not in worker.reported:
+    def restore_lease(self, id: str, denied_by: str = "") -> None:
+        """Somebody knew that this message is with a worker; unless that has said since that it isn't, it may be running.
+
+        Where another worker holds the lease it stays known: that one may have got nothing, and then say so.
+        """
+        broker, leases = self._broker, self._replication.leases
+        while id in leases.soft:
+            worker_id, node = leases.soft[id]
+            worker = broker.workers.get(worker_id)
+            if worker_id == denied_by or (worker is not None and worker.synced and id not in worker.reported):
+                leases.take(id)
+                continue
+            record = broker.record(id)
+            if record is not None and record.state is RecordState.LEASED and record.worker != worker_id:
+                if record.held is None:
+                    return
+                self._give_back(record)  # its delivery has not left, so who has it already keeps it
+            leases.take(id)
+            if record is not None and record.state is not RecordState.LEASED:
+                self._lease(record, worker or self._orphan(worker_id, node))
             return
-        record = broker.record(id)
-        if record is None or record.state is RecordState.LEASED:
-            return
-        if worker is None:
-            worker = broker.workers[worker_id] = WorkerState(worker_id, node)
-            worker.orphaned_at = broker.now
-        self._lease(record, worker)
+
+    def _orphan(self, worker_id: str, node: str) -> WorkerState:
+        """A worker that has not been heard in this reign."""
+        worker = self._broker.workers[worker_id] = WorkerState(worker_id, node)
+        worker.orphaned_at = self._broker.now
+        return worker
 
     def on_reported_leases(self, leases: list[tuple[str, str, list[str]]]) -> None:
         """What a member knows to be running from its time as coordinator or deputy; its messages may still be on their way."""
         for worker, node, ids in leases:
             for id in ids:
                 if id not in self._broker.results:
-                    self._replication.soft_leases[id] = (worker, node)
+                    self._replication.leases.claim(id, (worker, node))
                     if self._broker.is_live(id):
                         self.restore_lease(id)

@@ -56,7 +56,7 @@ class Workforce:
                 self._judge(worker)
             for id in offer.active:
                 if not broker.is_live(id) and id not in broker.results:
-                    self._replication.soft_leases[id] = (worker.id, node)  # its message may still be on its way
+                    self._replication.leases.soft[id] = (worker.id, node)  # its message may still be on its way
             worker.synced = True
             worker.generation = offer.generation
         broker.dirty = True
@@ -72,6 +72,8 @@ class Workforce:
         for id, record in reversed(list(worker.leases.items())):
             if id not in worker.reported:
                 self._give_back(record)
+                if id in self._replication.leases.soft:
+                    broker.takeover.restore_lease(id, worker.id)
         for id in sorted(worker.reported):
             held = broker.record(id)
             if held is not None and held.held is not None:  # its delivery has not left, so who has it already keeps it
@@ -92,7 +94,7 @@ class Workforce:
         for record in reversed(list(worker.leases.values())):  # the youngest first: each then goes to the front of its lane
             self._lose(record, how)
         for id in worker.reported:
-            self._replication.soft_leases.pop(id, None)
+            self._replication.leases.soft.pop(id, None)
         self._broker.workers.pop(worker.id, None)
         self._broker.dirty = True
 

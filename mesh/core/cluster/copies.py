@@ -58,6 +58,8 @@ class Copies:
         self.waits = Waits()
         self.settlements = Waits()
         """What holders of an entry shall hear when the transaction that settled it has a second copy, however long that takes (R7)."""
+        self.keeps = Waits()
+        """What workers shall hear of outcomes: who clears its outbox too early has them run again under another coordinator."""
         self._everywhere: deque[tuple[int, float, Callable[[], None]]] = deque()
         """(mark, until when, action): what has its copies, and waits until all others know it too."""
         self._short_since: float | None = None
@@ -65,6 +67,10 @@ class Copies:
     def when_copied(self, action: Callable[[int], None]) -> None:
         """Run ``action(copies)`` when all that was decided so far has its copies."""
         self.waits.add(self._turn.mark, action)
+
+    def when_kept(self, action: Callable[[int], None]) -> None:
+        """As ``when_copied``; while others may rule without these copies it goes on with what there is only after the patience."""
+        self.keeps.add(self._turn.mark, action)
 
     def when_settled(self, action: Callable[[int], None]) -> None:
         """Run ``action(copies)`` when all that was settled so far has a second copy, if there can be one."""
@@ -81,7 +87,7 @@ class Copies:
     @property
     def waited_for(self) -> bool:
         """Whether somebody waits for what other nodes have."""
-        return bool(self.waits or self._everywhere)
+        return bool(self.waits or self.keeps or self._everywhere)
 
     def _is_everywhere(self, mark: int) -> bool:
         streams = self._streams
@@ -93,14 +99,14 @@ class Copies:
 
     def release(self, now: float, *, leading: bool) -> None:
         """Let go what has its copies by now."""
-        if not (self.waits or self.settlements or self._everywhere):
+        if not (self.waits or self.keeps or self.settlements or self._everywhere):
             self._note_shortage(now, short=self._is_short(now))
             return
         counting = [stream for stream in self._streams.values() if _counts(stream, now)]
         needed = self.needed()
         if self.settlements:
             self.settlements.release(self._turn.durable_mark, self._marks(counting), min(2, needed), short=False)
-        if self.waits:
+        if self.waits or self.keeps:
             self._release_waits(counting, needed, now, leading=leading)
         else:
             self._note_shortage(now, short=not counting and needed > 1)
@@ -113,8 +119,12 @@ class Copies:
             needed = min(2, needed)  # the coordinator has waited for further disks; what it has acknowledged with is what there is
         reachable = len(counting) + 1 if leading else needed if counting else 1
         self._note_shortage(now, short=reachable < needed)
-        patient = safe or self._short_since is None or now - self._short_since < self._settings.short_copies_after_s
-        self.waits.release(self._turn.durable_mark, self._marks(counting), needed, short=not patient)
+        short_s = -1.0 if safe or self._short_since is None else now - self._short_since
+        short = short_s >= self._settings.short_copies_after_s
+        marks = self._marks(counting)
+        self.waits.release(self._turn.durable_mark, marks, needed, short=short)
+        alone = short_s >= self._settings.takeover_patience_s or not self._membership.others_may_rule(stream.peer for stream in counting)
+        self.keeps.release(self._turn.durable_mark, marks, needed, short=short and alone)
 
     def _is_short(self, now: float) -> bool:
         """Whether no other disk counts although there should be one."""

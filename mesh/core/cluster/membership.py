@@ -6,7 +6,7 @@ timeout and says that it hears us. A refused connection proves that a process is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mesh.config import Settings
 from mesh.core.cluster.channels import Channel
@@ -203,6 +203,12 @@ class Membership:
         missing = list(self.missing(self._settings.authority_timeout_s))
         reachable = len(self.admitted()) - len(missing)
         return 2 * reachable > len(self.admitted()) or all(self.gone_for_sure(member.id) for member in missing)
+
+    def others_may_rule(self, knowing: Iterable[str]) -> bool:
+        """Whether a majority of the members is possible without this node, those that know what it does, and those that are gone."""
+        admitted, known = self.admitted(), {self.me.id, *knowing}
+        others = sum(member.id not in known and not self.gone_for_sure(member.id) for member in admitted)
+        return 2 * others > len(admitted)
 
 
 def _same(a: Member, b: Member) -> bool:

@@ -4,15 +4,15 @@ all, and settlements back to the writers (DESIGN 4). On every (re)connect two no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 from mesh.config import Settings
 from mesh.core.cluster.copies import Copies
+from mesh.core.cluster.leases import Leases
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replica import Journal, Replica
-from mesh.core.cluster.streams import LAG_S, Stream, by_worker
+from mesh.core.cluster.streams import Stream
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
@@ -34,16 +34,6 @@ class Inbound:
         """The last batch had a chunk of a large body."""
 
 
-class Told(NamedTuple):
-    """Leases that others have to know before the deliveries leave."""
-
-    mark: int
-    node: str
-    """Where the deliveries go."""
-    accepted_by: frozenset[str]
-    """Nodes that know of these messages because they accepted them; deputies are not among them."""
-
-
 class Replication:
     """Both ends of this node's streams, as a member (to the coordinator) and as the coordinator (to all)."""
 
@@ -60,12 +50,7 @@ class Replication:
         self.leading = False
         self.deputies: list[str] = []
         self._full: set[str] = set()
-        self._exposed_until = 0.0
-        """Until then a full deputy that fell silent may take over, and deliveries wait for another that is full."""
-        self.soft_leases: dict[str, tuple[str, str]] = {}
-        """Message id to (worker id, its node): what may be running, as a coordinator told its deputies, and they its successor."""
-        self.leases: Callable[[], dict[str, tuple[str, str]]] = dict
-        """As the coordinator: what is handed out now, in the same form."""
+        self.leases = Leases(self, replica, membership, turn, settings)
         self._reports = 0
         self._awaited_welcome = 0
         self._settled_unheard: list[tuple[Journal, int]] = []
@@ -89,13 +74,14 @@ class Replication:
             stream.changed(journal)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
-        if self.soft_leases and isinstance(entry, Message):
-            self.soft_leases.pop(entry.id, None)
+        id = entry.id if isinstance(entry, Message) else ""
+        if id:
+            self.leases.settled(id)
         if self._awaited_welcome:
             self._settled_unheard.append((journal, sequence))
         for stream in self.streams.values():
-            if stream.leases and isinstance(entry, Message):
-                stream.leases.pop(entry.id, None)
+            if id:
+                stream.message_settled(id)
             if stream.peer == self._source:
                 continue
             if stream.is_copied_to(journal):
@@ -118,7 +104,7 @@ class Replication:
         journals = list(self._replica.journals.values())
         self._reports = self._awaited_welcome = self._reports + 1
         heads, live = [journal.head() for journal in journals], [journal.live_dots() for journal in journals if journal.count]
-        report = Report(term, heads, live, workers, self._reports, also, by_worker(self.soft_leases), sorted(self._replica.written()))
+        report = Report(term, heads, live, workers, self._reports, also, self.leases.report(), sorted(self._replica.written()))
         # At once: offers of workers that follow it must not overtake it
         self._turn.to_peer(coordinator, report)
 
@@ -132,7 +118,7 @@ class Replication:
         self._holds_foreign.clear()
         self.deputies = []
         self._full = set()
-        self._exposed_until = 0.0
+        self.leases.begin()
 
     def forget_peer(self, peer: str) -> None:
         """The channel to a peer broke: its next report opens new streams."""
@@ -162,7 +148,7 @@ class Replication:
         stream = self.streams[sender] = Stream(sender, report.term, cursors, everything=sender in self.deputies, id=report.number)
         stream.start(self._replica.journals.values())
         if sender in self.deputies:
-            stream.leases = self.leases()
+            stream.leases.update(self.leases.present())
         if foreign:
             self._holds_foreign.add(sender)
         if settled_here:
@@ -192,8 +178,6 @@ class Replication:
         if inbound.term != message.term or message.number != inbound.number + 1:
             return False
         stream = self.streams.get(sender)
-        for worker, node, ids in message.leases:
-            self.soft_leases.update(dict.fromkeys(ids, (worker, node)))
         try:
             for append in message.appends:
                 if stream is not None:
@@ -208,13 +192,16 @@ class Replication:
         for dots in message.settled:
             self._replica.settle_dots(dots)
         self._source = ""
+        self.leases.learn(message.leases)  # after what is settled: of a message that was written anew the lease stands
         self.forget_journals(message.pruned)
-        inbound.number = message.number
+        inbound.number, was_complete = message.number, inbound.complete
         inbound.complete = message.complete
         inbound.heavy = any(type(entry) is Chunk for append in message.appends for entry in (*append.entries[:1], *append.entries[-1:]))
         if not self.leading:
-            if self._me.id not in message.deputies and (message.number == 1 or self._me.id in self.deputies):
-                self._forget_leases_of_others()
+            deputy = self._me.id in message.deputies
+            # a deputy that has everything: leases of messages that never came, because they were over before that
+            if (message.complete and not was_complete) if deputy else (message.number == 1 or self._me.id in self.deputies):
+                self.leases.forget_of_others()
             self.deputies = message.deputies
         self._acks[sender] = Replicated(message.term, message.number, message.stream)
         if message.leases:  # at once: deliveries wait for it
@@ -287,11 +274,11 @@ class Replication:
             kept += sorted((peer for peer in alive if peer not in kept), key=self._fitness)[: wanted - len(kept)]
         if kept != self.deputies:
             if any(peer not in kept and not self._membership.gone_for_sure(peer) for peer in self._full):
-                self._exposed_until = self._membership.now + LAG_S
+                self.leases.expose()
             for peer in kept:
                 if not self.streams[peer].everything:
                     self.streams[peer].widen(self._replica.journals.values())
-                    self.streams[peer].leases = self.leases()
+                    self.streams[peer].leases.update(self.leases.present())
             for peer in self.deputies:
                 if peer not in kept and peer in self.streams:
                     for name, sequences in self.streams[peer].narrow().items():
@@ -339,59 +326,9 @@ class Replication:
     def on_release(self) -> None:
         """The coordinator says that others cover what this node holds for them."""
         self._replica.drop_foreign()
-        self._forget_leases_of_others()
-
-    def _forget_leases_of_others(self) -> None:
-        """A node that is no deputy needs to know the leases of what it holds itself."""
-        if self.soft_leases:
-            journals = self._replica.journals.values()
-            held = {entry.id for journal in journals for entry in journal.live.values() if isinstance(entry, Message)}
-            paged = self._replica.pages.find
-            self.soft_leases = {id: holder for id, holder in self.soft_leases.items() if id in held or paged(id) is not None}
+        self.leases.forget_of_others()
 
     # -- flow --------------------
-
-    def note_leases(self, worker: str, node: str, owners: dict[str, str]) -> Told:
-        """Tell whoever might take over what is about to be delivered: message id to the node that accepted it.
-
-        That is the deputies, who hold all messages. Where a majority can do without coordinator and deputies, it is also the nodes that
-        hold the messages because they accepted them.
-        """
-        holder = (worker, node)
-        for peer in self.deputies:
-            stream = self.streams.get(peer)
-            if stream is not None:
-                stream.leases.update(dict.fromkeys(owners, holder))
-        accepted_by: frozenset[str] = frozenset()
-        if self._others_may_rule():
-            accepted_by = frozenset(owners.values()) & self.streams.keys() - {*self.deputies, node}
-            for id, owner in owners.items():
-                if owner in accepted_by:
-                    self.streams[owner].leases[id] = holder
-        return Told(self._turn.mark, node, accepted_by)
-
-    def _others_may_rule(self) -> bool:
-        """Whether a majority of the members is possible without this node and its deputies."""
-        members = len(self._membership.admitted())
-        return 2 * (members - 1 - len(self.deputies)) > members
-
-    def have_heard(self, told: Told) -> bool:
-        """Whether all who were told know it; the node that gets the delivery itself has no need to."""
-        if self._membership.now < self._exposed_until and not self._deputies_are_full():
-            return False
-        deputies = all(peer == told.node or self._has_heard(peer, told.mark) for peer in self.deputies)
-        return deputies and all(peer not in self.streams or self._has_heard(peer, told.mark) for peer in told.accepted_by)
-
-    def _deputies_are_full(self) -> bool:
-        return all(peer in self.streams and self.streams[peer].complete for peer in self.deputies)
-
-    def _has_heard(self, peer: str, mark: int) -> bool:
-        """Nobody waits for a deputy that is gone or not complete; nor for one that lags, unless it may be silent to take over (R15)."""
-        stream = self.streams.get(peer)
-        if stream is None:
-            return self._membership.gone_for_sure(peer)
-        waived = not stream.complete or (stream.lags(self._membership.now) and self._membership.has_lease_of(peer))
-        return stream.heard_mark >= mark or waived or self._membership.gone_for_sure(peer)
 
     def flush(self, now: float) -> None:
         """Send acknowledgements and the next batches; let go what has its copies."""

@@ -17,6 +17,11 @@ LAG_S = 1.0
 """A follower that leaves a batch unacknowledged for longer does not hold up confirms (R15)."""
 
 
+Holder = tuple[str, str]
+"""Who has a lease: (worker id, the node that it is attached to)."""
+NOBODY: Holder = ("", "")
+
+
 class Stream:
     """What one peer has been sent of this node's entries, and what it has fsynced."""
 
@@ -32,8 +37,12 @@ class Stream:
         """Journals with something beyond the cursor, in the order in which they fell behind."""
         self.settled: dict[bytes, list[int]] = {}
         self.pruned: set[bytes] = set()
-        self.leases: dict[str, tuple[str, str]] = {}
-        """Message id to (worker id, its node): what was handed out and the peer has not heard of yet."""
+        self.leases: dict[str, Holder] = {}
+        """By message id: what was handed out and the peer has not heard of yet."""
+        self._early: set[str] = set()
+        """Leases that the peer was told before their messages."""
+        self._ended: set[str] = set()
+        """Messages whose settlement is still to be sent."""
         self.number = 0
         self.told_complete = False
         """A batch said that the peer now has all that it was to get."""
@@ -46,7 +55,8 @@ class Stream:
         """Disks that the peer's acknowledgements stand for."""
         self._acked_number = 0
         self._complete_number = 0
-        self._in_flight: deque[tuple[int, int, int, float]] = deque()
+        self._in_flight: deque[tuple[int, int, int, float, int]] = deque()
+        """(number, mark up to which the peer then has everything, bytes, when, mark up to which it then knows the leases)"""
         self._in_flight_bytes = 0
         self._fetched: dict[bytes, dict[int, Entry]] = {}
         """By journal: entries that were read from the disk for this peer."""
@@ -97,29 +107,27 @@ class Stream:
     def pump(
         self, replica: Replica, mark: int, now: float, *, window_bytes: int, batch_bytes: int, deputies: list[str]
     ) -> Replicate | None:
-        """The next batch to send, or None when there is nothing or the window is full."""
-        if self._in_flight_bytes > window_bytes:
-            return None
-        appends, size = self._cut(replica, batch_bytes)
-        if self.behind and not appends:
-            return None
-        if not (appends or self.settled or self.pruned or self.leases or not self.told_complete):
+        """The next batch to send, or None when there is nothing or the window is full. Leases wait for neither window nor entries."""
+        full = self._in_flight_bytes > window_bytes
+        appends, size = ([], 0) if full else self._cut(replica, batch_bytes)
+        concludes = not (full or self.behind)
+        leases = self._take_leases(concludes)
+        if not (appends or leases or (concludes and (self.settled or self.pruned or not self.told_complete))):
             return None
         self.number += 1
-        self._in_flight.append((self.number, 0 if self.behind else mark, size, now))
+        self._in_flight.append((self.number, mark if concludes else 0, size, now, 0 if self.leases else mark))
         self._in_flight_bytes += size
-        batch = Replicate(self.term, self.number, appends, [], complete=self.told_complete, deputies=deputies, stream=self.id)
-        if not self.behind:
+        batch = Replicate(self.term, self.number, appends, [], leases, self.told_complete, deputies, self.id)
+        if concludes:
             self._conclude(batch)
         return batch
 
     def _conclude(self, batch: Replicate) -> None:
-        """What may only be said when the peer has all entries that were decided before: settlements, leases, prunings.
+        """What may only be said when the peer has all entries that were decided before: settlements, prunings.
 
-        The result, or what else stands for a settled entry, has to be on the same disk (R7); a lease goes with its message.
+        The result, or what else stands for a settled entry, has to be on the same disk (R7).
         """
         batch.settled = [DotSet(name, to_ranges(sorted(sequences))) for name, sequences in self.settled.items()]
-        batch.leases = self._take_leases()
         batch.pruned = sorted(self.pruned)
         self.settled, self.pruned = {}, set()
         if not self.told_complete:
@@ -171,13 +179,31 @@ class Stream:
 
         replica.read(journal, sequences, come)
 
-    def _take_leases(self) -> list[tuple[str, str, list[str]]]:
-        leases, self.leases = self.leases, {}
+    def _take_leases(self, concludes: bool) -> list[tuple[str, str, list[str]]]:
+        """The leases to be told now. One of a message that was written anew follows the settlement of the old entry, which ends a lease."""
+        if concludes:
+            self._ended.clear()
+        waiting = {id: who for id, who in self.leases.items() if id in self._ended and who != NOBODY} if self._ended else {}
+        leases = {id: who for id, who in self.leases.items() if id not in waiting} if waiting else self.leases
+        self.leases = waiting
+        if self.behind:
+            self._early.update(leases)
+        else:
+            self._early.clear()
         return by_worker(leases)
+
+    def message_settled(self, id: str) -> None:
+        """Its lease is over. The peer forgets it with the message; one whose message will not come any more has to be told."""
+        self.leases.pop(id, None)
+        if self.everything:
+            self._ended.add(id)
+        if id in self._early:
+            self._early.remove(id)
+            self.leases[id] = NOBODY
 
     def hear(self, number: int) -> None:
         """The peer knows the leases of every batch up to ``number``."""
-        for sent, mark, _, _ in self._in_flight:
+        for sent, _, _, _, mark in self._in_flight:
             if sent > number:
                 return
             self.heard_mark = max(self.heard_mark, mark)
@@ -191,7 +217,7 @@ class Stream:
         if number >= self._acked_number:
             self._acked_number, self.acked_copies = number, copies
         while self._in_flight and self._in_flight[0][0] <= number:
-            _, mark, size, _ = self._in_flight.popleft()
+            _, mark, size, _, _ = self._in_flight.popleft()
             self._in_flight_bytes -= size
             self.acked_mark = max(self.acked_mark, mark)
         if self.told_complete and number >= self._complete_number:
@@ -208,9 +234,9 @@ class Stream:
         return bool(self._in_flight) and now - self._in_flight[0][3] > LAG_S
 
 
-def by_worker(leases: dict[str, tuple[str, str]]) -> list[tuple[str, str, list[str]]]:
+def by_worker(leases: dict[str, Holder]) -> list[tuple[str, str, list[str]]]:
     """Leases as they travel: (worker id, its node, message ids)."""
-    grouped: dict[tuple[str, str], list[str]] = {}
+    grouped: dict[Holder, list[str]] = {}
     for id, holder in leases.items():
         grouped.setdefault(holder, []).append(id)
     return [(worker, node, ids) for (worker, node), ids in grouped.items()]

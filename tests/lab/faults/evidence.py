@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -16,6 +17,9 @@ from tests.machines import Machine
 PUBLISHED = "published.log"
 VIEWS = "views.log"
 """Where publish.py and watch.py write, in the work folder of their host (they, of which hosts have copies, say it again)."""
+
+TOLD_MAX = 60
+"""Lines of evidence in a row of the report."""
 
 _CLAIM = re.compile(r"^(\S+Z) \w+ (?:coordinator is (\S+) \(term (\d+)\)|no coordinator;)", re.MULTILINE)
 
@@ -151,3 +155,29 @@ def begun_again(history: History, running: set[int], after_s: float) -> dict[int
         if event.what == "start" and event.number in running and event.at_s > after_s:
             again.setdefault(event.number, event.at_s)
     return again
+
+
+def runs_told(history: History, numbers: Iterable[int], since_s: float) -> list[str]:
+    """For each of these tasks where and when it began and finished, in seconds after a moment that the first line names as logs do."""
+    wanted = dict.fromkeys(sorted(numbers))
+    if not wanted:
+        return []
+    told: dict[int, list[str]] = {number: [] for number in itertools.islice(wanted, TOLD_MAX)}
+    for event in history.events:
+        if event.number in told:
+            told[event.number].append(f"{event.what} on {event.host} {event.at_s - since_s:+.3f}")
+    moment = datetime.fromtimestamp(since_s, UTC).isoformat(timespec="milliseconds")
+    head = f"{len(wanted)} begun more than once, times in seconds after {moment}" + (
+        f", the first {TOLD_MAX}" if len(wanted) > TOLD_MAX else ""
+    )
+    return [head, *(f"task-{number}: {', '.join(events)}" for number, events in told.items())]
+
+
+def seen_told(seen: Iterable[View], since_s: float) -> list[str]:
+    """How the mesh looked to each node from a moment on, a line for each change."""
+    changes = [view for view in seen if view.at_s > since_s][:TOLD_MAX]
+    return [
+        f"{view.at_s - since_s:+.3f} {view.host}: coordinator {view.coordinator} (term {view.term}), sees {' '.join(view.alive) or 'none'},"
+        f" {view.deputies} deputies"
+        for view in changes
+    ]

@@ -44,11 +44,18 @@ class Row:
     """Promises that it broke."""
     not_run: str = ""
     """Why not, when it was not."""
+    evidence: list[str] = field(default_factory=list)
+    """Of a broken promise: which tasks ran more than once, where and when, and how the mesh looked to each node meanwhile."""
 
     def require(self, holds: bool, promise: str) -> None:
         """Note a promise as broken unless it holds."""
         if not holds:
             self.broken.append(promise)
+
+    def told(self) -> str:
+        """All of it, for a failing test."""
+        fields = dataclasses.replace(self, evidence=[])
+        return "\n".join([str(fields), *self.evidence])
 
     @property
     def duplicated_percent(self) -> float:
@@ -73,6 +80,7 @@ def merged(rows: Sequence[Row]) -> Row:
         setattr(total, name, [value for row in rows for value in getattr(row, name)])
     total.notes = list(dict.fromkeys(note for row in rows for note in row.notes))
     total.broken = list(dict.fromkeys(promise for row in rows for promise in row.broken))
+    total.evidence = [line for row in rows if row.broken for line in row.evidence]
     total.not_run = next((row.not_run for row in rows if row.not_run), "")
     return total
 

@@ -200,7 +200,11 @@ class Round:
         lost = set(confirmed.confirms) - set(history.finishes)
         row.lost, row.excused = len(lost), len(excused)
         row.require(lost == excused, f"lost other tasks than the fault may lose: {len(lost ^ excused)}")
-        row.duplicated = sum(times > 1 for times in starts.values())
+        twice = [number for number, times in starts.items() if times > 1]
+        row.duplicated = len(twice)
+        if twice:
+            row.evidence += evidence.runs_told(history, twice, self.struck_at_s)
+            row.evidence += evidence.seen_told(evidence.views(self.lab), self.struck_at_s)
         row.running, row.repeated = len(self.running), len(again)
         row.elections = self.stage.latest()[self.stage.names[0]].term - self.term
         row.seconds = time.time() - self.began_at_s

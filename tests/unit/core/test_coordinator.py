@@ -86,7 +86,7 @@ def test_r9_a_delivery_that_never_arrived_is_given_again_by_the_next_coordinator
     cluster.cut("a", "c", one_way=True)
     client.submit("t1")
     assert not worker.held
-    assert cluster["b"].replication.soft_leases.keys() == {"t1"}
+    assert cluster["b"].replication.leases.soft.keys() == {"t1"}
     cluster.crash("a")
     cluster.until(lambda: worker.held, 3.0)
     assert worker.deliveries[0].attempt == 1
@@ -183,7 +183,7 @@ def test_r9_a_coordinator_that_heard_nobody_when_it_began_asks_those_it_hears_la
     cluster.client("b").submit("t1")
     assert here.held
     cluster.cut("a", "b", one_way=True)
-    cluster["b"].replication.soft_leases.clear()  # as if it had fallen behind, so that the delivery did not wait for it
+    cluster["b"].replication.leases.soft.clear()  # as if it had fallen behind, so that the delivery did not wait for it
     cluster.until(lambda: cluster["b"].election.role is Role.RECONCILING)
     cluster.heal()
     cluster.hold("b", "a")  # so that it does not answer yet
