@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core.cluster.alarms import DISK
 from mesh.core.cluster.replica import Journal
+from mesh.core.cluster.topology import name_of
 from mesh.core.effects import Batch, Identity
 from mesh.core.machine import Machine
 from mesh.wire.entries import Entry, Message
+from mesh.wire.topology import Binding, Exchange, QueueDeclaration
 from tests.simulation import invariants
 from tests.simulation.parts import Disk
 
@@ -105,6 +107,10 @@ class Host:
     def _note_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if isinstance(entry, Message) and journal.owner == self.id:
             self.world.history.wrote(entry, (journal.name, sequence))
+            if not entry.task:
+                self.world.topology.wrote(entry, self.world.now)
+        elif isinstance(entry, Exchange | QueueDeclaration | Binding):
+            self.world.topology.entries[journal.name, sequence] = name_of(entry)
 
     def _note_passed(self, journal: Journal, sequences: Sequence[int], entries: Sequence[Entry]) -> None:
         for sequence, entry in zip(sequences, entries, strict=True):

@@ -12,7 +12,7 @@ from mesh.core.cluster.replica import Journal
 from mesh.core.kinds import kind_of
 from mesh.core.machine import Machine
 from mesh.core.states import RecordState, Role
-from mesh.wire.entries import Dot, Message, Scope
+from mesh.wire.entries import Dot, Member, Message, Scope
 from mesh.wire.messages import Deliver, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
@@ -196,7 +196,9 @@ def excused(world: World) -> set[str]:
     With ``copies`` of 1 that goes for results, too.
     """
     results = world.history.results_wiped if world.settings.copies == 1 else set()
-    return {*world.history.wiped, *results, *(id for id, delayed in world.history.delayed.items() if _by_a_wrong_clock(world, delayed))}
+    kept = world.topology.queues  # nobody consumes them
+    delayed = {id for id, delayed in world.history.delayed.items() if _by_a_wrong_clock(world, delayed)}
+    return {*world.history.wiped, *results, *kept, *delayed}
 
 
 def r7_what_a_worker_forgets_is_kept(world: World, outcomes: Iterable[Outcome]) -> None:
@@ -376,12 +378,12 @@ def i12_everything_is_bounded(world: World) -> None:
             "inbound streams": (len(replication.inbound), nodes - 1 if machine.election.is_coordinator else 1),
             "watchers": (len(broker.watchers.keys() - excuses), 0),
             "leases known to deputies": (len(replication.leases.soft.keys() - excuses), 0),
-            "queues": (len(broker.queues), len(broker.records.keys() & excuses)),
+            "queues": (len(broker.queues), len((broker.records.keys() | _paged(machine)) & excuses)),
             "workers": (sum(worker.orphaned_at is None for worker in broker.workers.values()), len(world.workers)),
             "workers at a node that is no coordinator": (0 if broker.active else len(broker.workers), 0),
             "silent sessions": (sum(_is_silent(world, session.heard_at) for session in machine.edge.sessions.values()), 0),
             "peers": (len(machine.membership.peers), nodes - 1),
-            "members": (sum(len(j.live) for j in machine.replica.journals.values() if j.scope == Scope.SHARED), nodes),
+            "members": (sum(isinstance(e, Member) for j in machine.replica.journals.values() for e in j.live.values()), nodes),
             "tasks to be read from the disk": (len(machine.replica.reads), 0),
             "bytes of tasks in memory": (machine.replica.pages.resident_bytes, 1000 * len(excuses)),
             "journals in the context": (len(machine.replica.journals), world.history.journals),

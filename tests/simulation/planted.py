@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from mesh.core.broker.broker import Broker
+from mesh.core.broker.lost_and_found import LostAndFound
 from mesh.core.broker.selection import Ageing, Rank
 from mesh.core.broker.takeover import Takeover
 from mesh.core.cluster.copies import Copies
@@ -20,11 +21,13 @@ from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
+from mesh.core.cluster.topology import Topology, name_of
 from mesh.core.coordinator import Coordinator
 from mesh.core.effects import Batch, Identity, Restored
 from mesh.core.turn import Turn
 from mesh.wire.entries import Message, Scope
 from mesh.wire.messages import Heartbeat, OutcomeKind, Outcomes, Release, Report, WorkerGone
+from mesh.wire.topology import Binding, Exchange, QueueDeclaration
 from tests.simulation.host import Host
 
 Bug = Callable[[], AbstractContextManager[None]]
@@ -217,6 +220,36 @@ def settlement_told_to_the_writer_only(on_settled: Callable[..., None], replicat
     for peer, cursor in cursors.items():
         if cursor is not None:
             hidden[peer].cursors[journal.name] = cursor
+
+
+# -- topology --------------------
+
+
+@replaces(Topology, "_on_added")
+def the_last_declaration_heard_stands(on_added: Callable[..., None], topology: Topology, journal: Any, sequence: int, entry: Any) -> None:
+    """R22: the highest (term, revision, dot) stands."""
+    known = topology._standing.get(name_of(entry)) if isinstance(entry, Exchange | QueueDeclaration | Binding) else None
+    if known is not None:
+        topology._standing[name_of(known.entry)] = known._replace(rank=(-1, 0, b"", 0))
+    on_added(topology, journal, sequence, entry)
+
+
+@replaces(Topology, "remove")
+def deletion_forgotten_with_the_process(remove: Callable[..., None], topology: Topology, name: Any) -> None:
+    """R22: what is deleted is settled, for everybody and for good."""
+    known = topology._standing.pop(name, None)
+    if known is not None:
+        topology._is_gone(known.entry)
+
+
+@replaces(LostAndFound, "_keep")
+def messages_of_deleted_queues_dropped(keep: Callable[..., None], lost_and_found: LostAndFound, message: Message) -> None:
+    """R22: messages for a queue that the other side deleted go to lost+found."""
+
+
+@replaces(LostAndFound, "_suspect")
+def messages_of_deleted_queues_stay_in_them(suspect: Callable[..., None], lost_and_found: LostAndFound, queue: str) -> None:
+    """R22: ... and not into a queue of that name."""
 
 
 # -- what runs --------------------

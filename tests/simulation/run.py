@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from mesh.config import Settings
-from tests.simulation import invariants
+from tests.simulation import invariants, topology
 from tests.simulation.faults import Fault, arm, forget_replaced, gentle_schedule, heal, schedule, weight
 from tests.simulation.world import Load, World
 
@@ -68,7 +68,9 @@ def plan(seed: int) -> Plan:
     )
     burst = 25 if settings.window_bytes < 1 << 20 else 0  # so that queues are longer than what a node holds in memory
     large = 0.15 if random.Random(seed * 11 + 1).random() < 0.3 else 0.0
-    load = Load(poison=0.1 if poison else 0.0, big=0.03 if rng.random() < 0.1 else 0.0, large=large, burst=burst)
+    big = 0.03 if rng.random() < 0.1 else 0.0
+    routed = not settings.max_length and random.Random(seed * 13 + 3).random() < 0.3
+    load = Load(poison=0.1 if poison else 0.0, big=big, large=large, burst=burst, topology=routed)
     if gentle:
         faults = gentle_schedule(seed, nodes, 3, FAULTS_FROM_S, settings)
     else:
@@ -113,7 +115,7 @@ def _calm_down(world: World) -> None:
         forget_replaced(world)
         if not world.history.agreed_after_s and not invariants.disagreement(world):
             world.history.agreed_after_s = world.now - began
-        missing = invariants.unfinished(world)
+        missing = _unfinished(world)
     if missing:
         if not invariants.is_full_of_what_is_excused(world):
             world.violate(f"I2/I3: {missing}, {limit_s:.0f} s after healing")
@@ -130,16 +132,24 @@ def _calm_down(world: World) -> None:
 
 def _still_missing(world: World) -> str:
     """What is not done although all was; what was excused, or a journal that nobody needs, may have come to its end a moment ago."""
-    missing = invariants.unfinished(world)
+    missing = _unfinished(world)
     if missing:
         world.run_until(world.now + LOOK_S)
-        missing = invariants.unfinished(world)
+        missing = _unfinished(world)
     return missing
+
+
+def _unfinished(world: World) -> str:
+    return invariants.unfinished(world) or topology.unfinished(world)
 
 
 def _check_end(world: World, faults: list[Fault]) -> None:
     invariants.i1_confirmed_is_kept(world)
     invariants.i8_attempts_are_limited(world, weight(faults, world.settings))
+    if world.declarers and not world.history.violations:
+        topology.i16_all_nodes_have_the_same_topology(world)
+        topology.i16_what_was_answered_is_so(world)
+        topology.i17_what_was_routed_is_kept(world)
     if not world.history.violations:
         invariants.i12_everything_is_bounded(world)
 

@@ -16,6 +16,7 @@ PATIENT = replace(SETTINGS, takeover_patience_s=10.0)
 IMPATIENT = replace(SETTINGS, takeover_patience_s=1.5)
 THREE_COPIES = replace(IMPATIENT, copies=3)
 SMALL_BATCHES = replace(SETTINGS, replicate_batch_bytes=1 << 12, link_window_bytes=1 << 16)
+ROUTED = Load(topology=True)
 SEEDS = 100
 """So many schedules, of those that ``make simulate`` runs, or of one kind with other dice, have to be enough."""
 
@@ -60,6 +61,10 @@ CASES = [
     Case("journal_reopened_after_restart", "I5"),
     Case("votes_not_kept", "R9"),
     Case("priorities_ignored", "I15"),
+    Case("the_last_declaration_heard_stands", "I16", CUTS, load=ROUTED, settings=IMPATIENT),
+    Case("deletion_forgotten_with_the_process", "I16", CRASHES, load=ROUTED),
+    Case("messages_of_deleted_queues_dropped", "I17", CUTS, load=ROUTED, settings=IMPATIENT),
+    Case("messages_of_deleted_queues_stay_in_them", "I3", CUTS, load=ROUTED, settings=IMPATIENT),
     Case("settlement_by_an_own_append_not_told", "I2"),
     Case("outcomes_of_unknown_ids_thrown_away", "I3"),
     Case("leases_outlive_their_messages", "I12"),
@@ -122,7 +127,7 @@ CASES = [
         settings=SMALL_BATCHES,
     ),
 ]
-INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "I15", "R6", "R7", "R9"}
+INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "I15", "I16", "I17", "R6", "R7", "R9"}
 
 
 def broken(plan: run.Plan) -> set[str]:

@@ -23,6 +23,7 @@ from tests.simulation.host import Host
 from tests.simulation.parts import Disk, Network
 from tests.simulation.programs import TICK_S as PROGRAM_TICK_S
 from tests.simulation.programs import Client, Program, Worker
+from tests.simulation.topology import Declarer, TopologyHistory
 
 HOP_S = 0.001
 """A program's connection to a node on another host."""
@@ -42,6 +43,8 @@ class Load:
     large: float = 0.0
     poison: float = 0.0
     burst: int = 0
+    topology: bool = False
+    """Programs change exchanges, queues and bindings, and publish through them."""
 
 
 class World:
@@ -73,6 +76,8 @@ class World:
         self.backups: dict[tuple[float, str], tuple[str, Disk]] = {}
         """(time of the fault that restores it, host) to the node's id and its disk as it was earlier."""
         self.clients = [Client(self, f"c{index}", f"n{index}") for index in range(nodes)]
+        self.topology = TopologyHistory()
+        self.declarers = [Declarer(self, f"d{index}", f"n{index}") for index in range(nodes if self.load.topology else 0)]
         self.workers = [Worker(self, f"k{index}", f"n{index}") for index in range(nodes)]
 
     # -- scheduling --------------------
@@ -94,7 +99,7 @@ class World:
         """Start every node and program."""
         for host in self.hosts.values():
             self.after(self.rng.uniform(0, 0.3), host.start)
-        for program in [*self.clients, *self.workers]:
+        for program in [*self.clients, *self.workers, *self.declarers]:
             self.after(self.rng.uniform(0.3, 0.6), self.tick_program, program)
 
     def tick_program(self, program: Program) -> None:
@@ -231,7 +236,7 @@ class World:
         if host is None:
             return
         if isinstance(request, Submit):
-            self.submitted[session, request.number] = [message.id for message in request.messages]
+            self.submitted[session, request.number] = [message.id for message in request.messages if message.queue]
         if self._connected(self.programs[session], home, node):
             self.after(self._hop_s(home, node), self._to_node, host, host.life, session, frames.encode(request))
 
