@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "result": ("mesh.cli.task:result", "Print the state and result of a task."),
     "status": ("mesh.cli.status:status", "Show nodes, workers and queues."),
     "queue": ("mesh.cli.queue:queue", "Show queues, and decide about tasks that kept losing their worker."),
+    "control": ("mesh.cli.control:control", "Have workers consume other queues."),
     "config": ("mesh.cli.config:config", "Show or change the settings that all nodes share."),
     "forget": ("mesh.cli.forget:forget", "No longer count a node that is gone."),
     "secret": ("mesh.cli.secret:secret", "Print what another machine needs to join."),

@@ -22,6 +22,7 @@ from mesh.client.options import Options
 from mesh.client.shared import release, shared_client
 from mesh.conf import Conf
 from mesh.config import Settings
+from mesh.control import Control
 from mesh.embedded import Embedded
 from mesh.errors import BodyTooLarge, NoCoordinator, NotEnoughCopies, PublishError, UnknownTask, UsageError
 from mesh.messaging.connection import Connection
@@ -93,6 +94,7 @@ class Mesh:
         self._registered: dict[str, type[Exception]] = {}
         self._conf = Conf()
         self._router = Router(self._conf)
+        self._control = Control(self)
         self._declared: tuple[int, int] = (0, 0)
         """The node, and the version of the topology, that it was last told to."""
         self._embedded = Embedded(self, self._home) if embedded else None
@@ -107,6 +109,11 @@ class Mesh:
     def conf(self) -> Conf:
         """Routes, queues and defaults of this application's tasks: ``app.conf.task_routes = {"feed.*": "feeds"}``."""
         return self._conf
+
+    @property
+    def control(self) -> Control:
+        """Orders to live workers: ``app.control.add_consumer("mail")``."""
+        return self._control
 
     # -- tasks --------------------
 

@@ -17,6 +17,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     6: (
         "mesh.app",
         "mesh.conf",
+        "mesh.control",
         "mesh.routes",
         "mesh.task_queues",
         "mesh.messaging",

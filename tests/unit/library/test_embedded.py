@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mesh import Mesh, MeshError
+from mesh.errors import NotFound
 
 
 @pytest.fixture
@@ -120,3 +121,17 @@ def test_a_forked_child_is_told_that_the_mesh_is_its_parents(app: Mesh) -> None:
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_worker_consumes_other_queues_by_order_of_a_program(app: Mesh) -> None:
+    @app.task
+    def first() -> int:
+        return 1
+
+    assert first.delay().get(timeout=10) == 1
+    (told,) = app.control.add_consumer("extra", destination="embedded")
+    assert (told["name"], told["queues"]) == ("embedded", ["default", "extra"])
+    (told,) = app.control.cancel_consumer("extra")
+    assert told["queues"] == ["default"]
+    with pytest.raises(NotFound, match="the mesh has no worker 'nobody'"):
+        app.control.add_consumer("extra", destination=["embedded", "nobody"])
