@@ -30,6 +30,7 @@ from mesh.errors import (
 )
 from mesh.messaging.connection import Connection, connect
 from mesh.messaging.exchange import Binding, Exchange
+from mesh.messaging.hotqueue import HotQueue
 from mesh.messaging.queue import Queue
 from mesh.result import AsyncResult
 from mesh.signature import Signature
@@ -45,6 +46,7 @@ __all__ = [
     "DeliveriesExhausted",
     "DiskLow",
     "Exchange",
+    "HotQueue",
     "InUse",
     "InvalidSetting",
     "InvalidTopology",

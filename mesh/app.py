@@ -26,6 +26,8 @@ from mesh.control import Control
 from mesh.embedded import Embedded
 from mesh.errors import BodyTooLarge, NoCoordinator, NotEnoughCopies, PublishError, UnknownTask, UsageError
 from mesh.messaging.connection import Connection
+from mesh.messaging.hotqueue import HotQueue, Serializer
+from mesh.messaging.jobs import job_parts
 from mesh.routes import LOCAL, Router, check_way
 from mesh.signature import (
     CALL_KEYWORDS,
@@ -45,6 +47,7 @@ from mesh.wire.entries import Message
 P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E", bound=type[Exception])
+J = TypeVar("J", bound=type)
 
 MAX_NAME = 255
 """Most characters in a task id, a task's name and a queue's name."""
@@ -185,6 +188,25 @@ class Mesh:
         module = self.name if function.__module__ == MAIN else function.__module__
         return f"{module}.{function.__name__}"
 
+    def job(self, job: J) -> J:
+        """Register a class as a job, as PyRes has them; usable as a class decorator. ``queue`` in the class names its queue, and its static
+        method ``perform`` is what a worker of that queue runs.
+
+        It is a task by the class's name (``module.Class``; in the main program the application's name stands for the module), and appears
+        in :attr:`tasks`. Raises UsageError for a class without the two, and when another one has the name.
+        """
+        perform, queue = job_parts(job)
+        self._register(perform, self._job_name(job), given({"queue": queue}))
+        return job
+
+    def enqueue(self, job: type, *args: Any) -> result.AsyncResult[Any]:
+        """Have a worker run a job: ``perform(*args)`` of a class that need not be registered here. Return and errors as Task.delay."""
+        _, queue = job_parts(job)
+        return self.send_task(self._job_name(job), args, queue=queue)
+
+    def _job_name(self, job: type) -> str:
+        return f"{self.name if job.__module__ == MAIN else job.__module__}.{job.__qualname__}"
+
     # -- calls --------------------
 
     def submit_many(self, signatures: Iterable[Signature[R]]) -> list[result.AsyncResult[R]]:
@@ -308,6 +330,10 @@ class Mesh:
         ``timeout`` is how long its calls may take, in seconds; the default is ``publish_timeout``.
         """
         return Connection(self, timeout=timeout)
+
+    def queue(self, name: str, serializer: Serializer | None = None) -> HotQueue:
+        """A queue of values, for scripts: ``put``, ``get``, ``consume``. It shares the application's link to the node."""
+        return HotQueue(name, serializer, place=self)
 
     def close(self) -> None:
         """Close the connection, unless another application of this process uses it, and stop an embedded node.

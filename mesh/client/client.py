@@ -224,7 +224,7 @@ class Client:
             self.raise_why()
             raise MeshError(f"no answer to {what!r} before the deadline")
         if question.answer.error:
-            raise answer_error(question.answer.error)
+            raise answer_error(question.answer.error, question.answer.body)
         return question.answer.body
 
     def close(self) -> None:
@@ -352,9 +352,9 @@ class Client:
                     self._sender.send(self._link.send, now_s)
                     self._outbox.send(self._link.send, now_s)  # a message follows its body at once
                 self._large.send(self._link.send, now_s, self._pending)
-                self._questions.send(self._link.send)
                 if self.consumers:
                     self.consumers.send(self._link.send, self._link.generation, now_s)
+                self._questions.send(self._link.send)  # after the consumers, which a question may be about
 
     def _listen(self, most_s: float) -> None:
         self._polling = True

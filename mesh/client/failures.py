@@ -6,6 +6,7 @@ Of types only builtins, mesh's own errors and registered ones count; nothing is 
 from __future__ import annotations
 
 import builtins
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,12 +64,14 @@ def refusal(text: str) -> MeshError:
     return REFUSALS.get(text.partition(":")[0], NotAccepted)(text)
 
 
-def answer_error(text: str) -> MeshError:
-    """The error for an Answer (``code: text``), without the code when it has become the type."""
+def answer_error(text: str, body: bytes = b"null") -> MeshError:
+    """The error for an Answer (``code: text``), without the code when it has become the type; the body says more of some."""
     code, _, plain = text.partition(": ")
     kind = ANSWERS.get(code)
     if kind is None:
         return MeshError(text)
+    if kind is DeclaredOtherwise:
+        return DeclaredOtherwise(plain, **(json.loads(body) or {}))
     return kind(plain.partition(";")[0] + WITHOUT_COORDINATOR if kind is NoCoordinator else plain)
 
 

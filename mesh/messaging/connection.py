@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Protocol, Self, Unpack
+from typing import Any, Protocol, Self, Unpack
 from weakref import WeakSet
 
 from mesh.client.client import Client
 from mesh.client.consumers import Subscription
 from mesh.errors import BodyTooLarge, Closed, NoCoordinator, UsageError
 from mesh.messaging.consumer import Callback, Consumer, run
+from mesh.messaging.exchange import Binding, Change, Exchange
 from mesh.messaging.message import Message
 from mesh.messaging.publishing import Published, Publishing, PublishOptions, entry_of, properties_of, short_name
+from mesh.messaging.queue import Queue
 from mesh.wire.entries import Message as Entry
 from mesh.wire.messages import OutcomeKind
-from mesh.wire.topology import Properties
+from mesh.wire.topology import Headers, Properties
 
 PREFETCH = 100
 """Messages that a consumer holds at most unless it says otherwise."""
 PREFETCH_MAX = 65_535
-QUEUE = "the name of a queue"
 BATCH_MESSAGES = 256
 BATCH_BYTES = 256 << 10
 """Messages of publish_many that travel together, and bytes of their bodies."""
@@ -145,14 +147,14 @@ class Connection:
 
     # -- getting --------------------
 
-    def get(self, queue: str, *, auto_ack: bool = False, block: bool = False, timeout: float | None = None) -> Message | None:
+    def get(self, queue: str | Queue, *, auto_ack: bool = False, block: bool = False, timeout: float | None = None) -> Message | None:
         """One message of a queue; None when it has none ready.
 
         With ``block`` it waits for one, for ``timeout`` seconds (None: for ever). With ``auto_ack`` the message has ended when it is
         returned. For more than a few messages consume. Raises NoCoordinator when the mesh did not answer in time, MeshNotFound,
         NotAllowed, Closed.
         """
-        short_name(queue, QUEUE)
+        queue = queue_name(queue)
         deadline_s = None if timeout is None else time.monotonic() + timeout
         subscription = self._take_from()
         got = subscription.take(queue, 1, time.monotonic() + self._timeout_s)
@@ -182,7 +184,12 @@ class Connection:
     # -- consuming --------------------
 
     def consume(
-        self, queues: str | Sequence[str], callback: Callback | None = None, *, prefetch: int = PREFETCH, auto_ack: bool = False
+        self,
+        queues: str | Queue | Sequence[str | Queue],
+        callback: Callback | None = None,
+        *,
+        prefetch: int = PREFETCH,
+        auto_ack: bool = False,
     ) -> Consumer:
         """A consumer of one or more queues: iterate over it, with ``for`` or ``async for``, or :meth:`run` its ``callback``.
 
@@ -190,7 +197,7 @@ class Connection:
         ``auto_ack`` a message has ended when it is handed out. Messages come in any order over several queues, each queue gets its turn.
         Raises UsageError, Closed.
         """
-        names = [short_name(queue, QUEUE) for queue in ([queues] if isinstance(queues, str) else queues)]
+        names = [queue_name(queue) for queue in ([queues] if isinstance(queues, str | Queue) else queues)]
         if not names:
             raise UsageError("consume() takes at least one queue")
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or not 1 <= prefetch <= PREFETCH_MAX:
@@ -209,6 +216,63 @@ class Connection:
         What a callback raises comes out here; its message has not ended then.
         """
         run(list(self._called_back), timeout)
+
+    # -- exchanges, queues and bindings --------------------
+
+    def declare(self, *things: Exchange | Queue) -> None:
+        """Declare exchanges and queues with what they are bound to, all of them or none. What is there with the same arguments stays.
+
+        When it returns, a publish on any node that is up is routed by it. Raises DeclaredOtherwise (it is there with other arguments),
+        InUse (exclusive to another program), InvalidTopology, NotFound (a binding to what is not there), NoCoordinator, Closed.
+        """
+        if any(isinstance(thing, Queue) and thing.exclusive for thing in things):
+            self._take_from()  # its owner has to be known to the mesh
+        self._change([change for thing in things for change in thing.changes()])
+
+    def bind(
+        self, destination: Exchange | Queue | str, exchange: Exchange | str, routing_key: str = "", arguments: Headers | None = None
+    ) -> None:
+        """Let a queue (an Exchange for another exchange) have what ``exchange`` has for it.
+
+        Raises InvalidTopology, NotFound (one of the two is not there), else as :meth:`declare`.
+        """
+        self._change([_binding(destination, exchange, routing_key, arguments, undone=False)])
+
+    def unbind(
+        self, destination: Exchange | Queue | str, exchange: Exchange | str, routing_key: str = "", arguments: Headers | None = None
+    ) -> None:
+        """Take a binding back; no error if there is none. Arguments and errors as :meth:`bind`."""
+        self._change([_binding(destination, exchange, routing_key, arguments, undone=True)])
+
+    def delete(self, thing: Exchange | Queue | str, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue with what waits in it, or an Exchange, with their bindings; a name is that of a queue. No error if there is none.
+
+        ``if_unused`` and ``if_empty`` raise InUse for a queue that has consumers, or messages, or an exchange that is bound to something.
+        Returns how many messages went. Raises as :meth:`declare`.
+        """
+        if isinstance(thing, Exchange):
+            self._change([{"do": "delete-exchange", "name": thing.name, "if_unused": if_unused}])
+            return 0
+        row = {"do": "delete-queue", "name": queue_name(thing), "if_unused": if_unused, "if_empty": if_empty}
+        return int(self._change([row])[0]["messages"])
+
+    def purge(self, queue: str | Queue) -> int:
+        """Drop what waits in a queue; returns how many messages that were. Consumers keep what they hold. Raises as :meth:`declare`."""
+        return int(self._change([{"do": "purge", "name": queue_name(queue)}])[0]["messages"])
+
+    def length(self, queue: str | Queue) -> int:
+        """How many messages wait in a queue, without those that consumers hold. Raises NoCoordinator, MeshNotFound, NotAllowed, Closed."""
+        name = queue_name(queue)
+        status = json.loads(self._ask("status", ""))
+        return next((row["ready"] + row["delayed"] for row in status["queues"] if row["name"] == name), 0)
+
+    def _change(self, changes: list[Change]) -> list[dict[str, Any]]:
+        answer = self._ask("topology-change", json.dumps({"changes": changes, "owner": self._client.consumers.program}))
+        rows: list[dict[str, Any]] = json.loads(answer)["changes"]
+        return rows
+
+    def _ask(self, what: str, argument: str) -> bytes:
+        return self._client.query(what, argument, time.monotonic() + self._timeout_s)
 
     # -- the end --------------------
 
@@ -268,3 +332,17 @@ def connect(
     from mesh.app import Mesh
 
     return Connection(Mesh(name, mesh=mesh, home=home, seeds=seeds), timeout=timeout, owns_place=True)
+
+
+def queue_name(queue: object) -> str:
+    """The name of a queue that is given by itself or by name. Raises InvalidTopology."""
+    return queue.name if isinstance(queue, Queue) else short_name(queue, "the name of a queue")
+
+
+def _binding(
+    destination: Exchange | Queue | str, exchange: Exchange | str, routing_key: str, arguments: Headers | None, *, undone: bool
+) -> Change:
+    binding = Binding(exchange=exchange, routing_key=routing_key, arguments=arguments or {})
+    if isinstance(destination, Exchange):
+        return binding.change(destination.name, "exchange", undone=undone)
+    return binding.change(queue_name(destination), undone=undone)

@@ -77,4 +77,4 @@ class Exchange:
 
 def exchange_name(exchange: Exchange | str) -> str:
     """The name of an exchange that is given by itself or by name."""
-    return exchange if isinstance(exchange, str) else exchange.name
+    return exchange.name if isinstance(exchange, Exchange) else exchange

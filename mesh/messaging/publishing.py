@@ -13,6 +13,7 @@ from mesh import ids
 from mesh.client.client import Client
 from mesh.client.outbox import Publication
 from mesh.errors import InvalidTopology, PublishError
+from mesh.messaging.exchange import Exchange, exchange_name
 from mesh.messaging.message import encode_body
 from mesh.wire.entries import Message as Entry
 from mesh.wire.topology import HeaderValue, Properties
@@ -28,7 +29,7 @@ EXPIRATION_S_MAX = 1e10
 class PublishOptions(TypedDict, total=False):
     """The options of a publish. Without an ``exchange`` the ``routing_key`` is the name of a queue."""
 
-    exchange: str
+    exchange: Exchange | str
     routing_key: str
     headers: Mapping[str, HeaderValue] | None
     priority: int
@@ -122,7 +123,7 @@ def properties_of(options: PublishOptions) -> Properties | None:
     for name in options:
         if name not in OPTIONS:
             raise TypeError(f"a publish has no option {name!r}; there are {', '.join(OPTIONS)}")
-    exchange, routing_key = options.get("exchange", ""), options.get("routing_key", "")
+    exchange, routing_key = exchange_name(options.get("exchange", "")), options.get("routing_key", "")
     if not exchange:
         short_name(routing_key, "the name of a queue (the routing_key, when there is no exchange)")
         if options.keys() <= {"exchange", "routing_key", "message_id"}:

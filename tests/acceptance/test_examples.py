@@ -23,6 +23,7 @@ SAID = {
         "nothing was sent: args[0]['lock']",
         "nothing was sent: divide() missing a required argument: 'y'",
     ],
+    "messages.py": ["unroutable 1", "{'title': 'a new disk'} feed.tech.disks", "0 tech", "1 tech", "2 tech"],
     "submit_many.py": ["1000 accepted", "sum of squares 332833500"],
 }
 
