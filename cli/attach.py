@@ -14,6 +14,7 @@ from mesh.client.client import Client
 from mesh.client.find import NodeFinder
 from mesh.client.options import Options
 from mesh.errors import NoCoordinator
+from mesh.wire.entries import Message
 
 ANSWER_TIMEOUT_S = 5.0
 """For the answer of a node, after the time that finding one may take."""
@@ -48,6 +49,10 @@ class Questions:
         """The same where the answer is an array."""
         answer: list[Any] = self._ask(what, argument)
         return answer
+
+    def publish(self, messages: list[Message], deadline_s: float) -> None:
+        """Submit messages as they are. Raises as Client.submit."""
+        self._client.submit(messages, deadline_s)
 
     def _ask(self, what: str, argument: str) -> Any:
         give_up_at = time.monotonic() + TAKEOVER_PATIENCE_S

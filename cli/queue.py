@@ -9,6 +9,8 @@ import click
 from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
 from mesh.cli.config import SettingsCommand, change
+from mesh.cli.queue_contents import export, import_, move, peek
+from mesh.cli.queue_declaring import declare, delete, purge
 from mesh.cli.status import QUEUES
 
 from mesh.client.options import Options
@@ -25,9 +27,13 @@ class QueueSettings(SettingsCommand):
     names = QUEUE_SETTINGS
 
 
-@click.group(epilog=output.example("mesh queue list", "mesh queue dead-letters mail", "mesh queue requeue mail --all"))
+@click.group(epilog=output.example("mesh queue list", "mesh queue declare mail --max-length 1000", "mesh queue requeue mail --all"))
 def queue() -> None:
-    """Show queues, and decide about tasks that kept losing their worker."""
+    """Show, declare and change queues, and decide about tasks that kept losing their worker."""
+
+
+for command in (declare, delete, purge, peek, move, export, import_):
+    queue.add_command(command)
 
 
 @queue.command("list", epilog=output.example("mesh queue list", "mesh queue list --json"))

@@ -11,6 +11,7 @@ from mesh.core.broker.arguments import QueueArguments
 from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
+from mesh.core.broker.inspection import Inspection
 from mesh.core.cluster.absences import Absences
 from mesh.core.cluster.alarms import Alarms
 from mesh.core.cluster.bodies import Bodies
@@ -126,6 +127,7 @@ class Machine:
         """Lines for the log, until the loop has written them."""
         self.alarms = Alarms(me, self.membership, self.replication, self.election, self.news.append)
         self.broker = self._make_broker()
+        self.inspection = Inspection(self.broker, self.replica, self.topology)
         self.upkeep = Upkeep(self.replica, self.membership, self.replication, self.absences, self.turn, self.news.append)
         self.dispatcher = Dispatcher(self.broker, self.replication, settings, self.relay.to_edge)
         self.edge = self._make_edge()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from mesh.core.broker.dead_letters import as_row
+from mesh.core.broker.explaining import explain
 from mesh.core.edge.sessions import MAX_NAME_CHARS
 from mesh.core.report import status_report
 from mesh.errors import DeclaredOtherwise, InUse, InvalidSetting, InvalidTopology, MeshError, NotFound
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from mesh.core.machine import Machine
 
 TOPOLOGY_CHANGE = "topology-change"
+CODES: dict[type[MeshError], str] = {
+    InvalidSetting: "invalid",
+    NotFound: "not-found",
+    InvalidTopology: "invalid-topology",
+    InUse: "in-use",
+}
+NO_COORDINATOR = "no-coordinator: the mesh has no coordinator right now; try again in a moment"
+Then = Callable[[bytes, str], None]
+"""Gets the JSON and the error."""
 _encode = msgspec.json.Encoder().encode
 QueueName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 
@@ -28,18 +38,27 @@ def answer(machine: Machine, what: str, argument: str) -> tuple[bytes, str]:
         return b"null", f"unknown: this mesh does not know the question {what!r}; is its version older than yours?"
     try:
         return question(machine, argument), ""
-    except InvalidSetting as error:
-        return b"null", f"invalid: {error}"
-    except NotFound as error:
-        return b"null", f"not-found: {error}"
-    except InvalidTopology as error:
-        return b"null", f"invalid-topology: {error}"
-    except DeclaredOtherwise as error:
-        return _encode({"mine": error.mine, "theirs": error.theirs}), f"declared-otherwise: {error}"
-    except InUse as error:
-        return b"null", f"in-use: {error}"
     except MeshError as error:
-        return b"null", f"failed: {error}"
+        return _failed(error)
+
+
+def answer_later(machine: Machine, what: str, argument: str, then: Then) -> None:
+    """The same for all questions, also those of ``LATER``: ``then`` gets the answer, now or in a later turn."""
+    question = LATER.get(what)
+    if question is None:
+        then(*answer(machine, what, argument))
+        return
+    try:
+        question(machine, argument, then)
+    except MeshError as error:
+        then(*_failed(error))
+
+
+def _failed(error: MeshError) -> tuple[bytes, str]:
+    if isinstance(error, DeclaredOtherwise):
+        return _encode({"mine": error.mine, "theirs": error.theirs}), f"declared-otherwise: {error}"
+    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), "failed")
+    return b"null", f"{code}: {error}"
 
 
 def _config(machine: Machine, argument: str) -> bytes:
@@ -126,6 +145,21 @@ def _consumers(machine: Machine, argument: str) -> bytes:
     return _encode(rows)
 
 
+def _route(machine: Machine, argument: str) -> bytes:
+    """The way of a message through exchanges and bindings (mesh/core/broker/explaining.py)."""
+    return _encode(explain(machine.broker, machine.topology, machine.membership, argument))
+
+
+def _messages(machine: Machine, argument: str, then: Then) -> None:
+    """A page of what waits in a queue (mesh/core/broker/inspection.py)."""
+    machine.inspection.messages(argument, lambda answer: then(_encode(answer), "" if answer is not None else NO_COORDINATOR))
+
+
+def _move(machine: Machine, argument: str, then: Then) -> None:
+    """Put what waits in a queue at the end of another."""
+    machine.inspection.move(argument, lambda answer: then(_encode(answer), "" if answer is not None else NO_COORDINATOR))
+
+
 QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "status": lambda machine, argument: status_report(machine),
     "config": _config,
@@ -136,4 +170,10 @@ QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "topology": _topology,
     TOPOLOGY_CHANGE: _topology_change,
     "consumers": _consumers,
+    "route": _route,
 }
+LATER: dict[str, Callable[[Machine, str, Then], None]] = {
+    "messages": _messages,
+    "move": _move,
+}
+"""Questions whose answer may have to be read from the disk first."""

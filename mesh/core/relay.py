@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.core.questions import TOPOLOGY_CHANGE, answer
+from mesh.core.questions import NO_COORDINATOR, TOPOLOGY_CHANGE, answer, answer_later
 from mesh.wire.messages import Answer, Deliver, PeerMessage, Query
 
 if TYPE_CHECKING:
@@ -48,15 +48,17 @@ class Relay:
     def answer(self, sender: str, message: PeerMessage) -> None:
         """A question to the coordinator, which this node is."""
         if isinstance(message, Query):
-            body, error = answer(self._machine, message.what, message.argument)
-            reply = Answer(message.number, body, error)
-            if message.what == TOPOLOGY_CHANGE and not error:  # what is published anywhere after the answer is routed by it
-                self._machine.replication.copies.when_everywhere(lambda: self.to_edge(sender, reply, False))
-            else:
-                self.to_edge(sender, reply, True)
+            number, what = message.number, message.what
+            answer_later(self._machine, what, message.argument, lambda body, error: self._tell(sender, what, Answer(number, body, error)))
+
+    def _tell(self, node: str, what: str, reply: Answer) -> None:
+        if what == TOPOLOGY_CHANGE and not reply.error:  # what is published anywhere after the answer is routed by it
+            self._machine.replication.copies.when_everywhere(lambda: self.to_edge(node, reply, False))
+        else:
+            self.to_edge(node, reply, True)
 
     def answer_alone(self, what: str, argument: str) -> tuple[bytes, str]:
         """Without a coordinator this node can say what it knows, and do nothing."""
-        if what in ("status", "config", "topology"):
+        if what in ("status", "config", "topology", "route"):
             return answer(self._machine, what, argument)
-        return b"null", "no-coordinator: the mesh has no coordinator right now; try again in a moment"
+        return b"null", NO_COORDINATOR

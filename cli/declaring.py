@@ -1,0 +1,77 @@
+"""What the commands `mesh exchange`, `mesh queue`, `mesh binding` and `mesh topology` have in common: changes, and how they are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+from mesh.cli import output
+from mesh.cli.attach import Questions, attached
+
+from mesh.client.options import Options
+from mesh.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+Row = dict[str, Any]
+
+
+def topology(mesh: str | None) -> dict[str, list[Row]]:
+    """All exchanges, queues and bindings of the mesh."""
+    with attached(Options({"mesh": mesh})) as questions:
+        return questions.query("topology")
+
+
+def make(questions: Questions, changes: Sequence[Mapping[str, Any]], *, dry: bool = False) -> list[Row]:
+    """Have the mesh make changes, all or none; returns what became of each.
+
+    Raises InvalidTopology, DeclaredOtherwise, InUse, NotFound, NoCoordinator.
+    """
+    rows: list[Row] = questions.query("topology-change", json.dumps({"changes": list(changes), "dry": dry}))["changes"]
+    return rows
+
+
+def change(mesh: str | None, as_json: bool, change: Mapping[str, Any], done: str, nothing: str) -> None:
+    """Make one change and tell: ``done`` when something changed, else ``nothing``."""
+    with attached(Options({"mesh": mesh})) as questions:
+        (row,) = make(questions, [change])
+    if as_json:
+        output.print_json(row)
+    else:
+        click.echo(done.format(**row) if row["changed"] else nothing)
+
+
+def named(options: Mapping[str, Any]) -> Row:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
+
+
+def pairs(option: str, texts: Sequence[str]) -> Row:
+    """``NAME=VALUE`` several times; a value is read as JSON and is text when it is none. Raises UsageError."""
+    found: Row = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise UsageError(f"{option} needs NAME=VALUE, not {text!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Seconds as the mesh keeps them."""
+    return None if seconds is None else round(seconds * 1000)
+
+
+def shown(arguments: Mapping[str, Any]) -> str:
+    """Arguments for people: those that say something."""
+    said = {name: value for name, value in arguments.items() if value not in (None, "", 0, False) or (value == 0 and name.startswith("x-"))}
+    return ", ".join(name if value is True else f"{name}={value}" for name, value in said.items())
+
+
+def temporary_option(command: F) -> F:
+    """Adds ``--temporary``."""
+    return click.option("--temporary", is_flag=True, help="Gone, and on no disk, when no node is up any more.")(command)
