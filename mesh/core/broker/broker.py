@@ -434,7 +434,7 @@ class Broker:
     @property
     def has_delayed(self) -> bool:
         """Whether some message waits for its time."""
-        return bool(self._delayed)
+        return bool(self._delayed) or self.paging.has_delayed
 
     def flush(self) -> None:
         """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them; read what is needed next."""
@@ -464,6 +464,7 @@ class Broker:
             self.next_order += 1
             queue.push(record)
             self.dirty = True
+        self.paging.take_due(self._delayed, self.wall_ms)
         self.workforce.tick(now)
         self.lost_and_found.tick()
         self.results.expire(self.wall_ms)

@@ -32,6 +32,9 @@ class Delayed:
         self._unheard: dict[str, tuple[float, list[Record]]] = {}
         """Records of nodes whose clock is not known: (since when they wait, records)."""
 
+        self._strange: dict[str, float] = {}
+        """Nodes whose clock is not known, which have named instants of messages on the disk: since when that is waited for."""
+
     def __bool__(self) -> bool:
         return bool(self._heap or self._unheard)
 
@@ -44,6 +47,18 @@ class Delayed:
     def eta_ms(self, message: Message, journal: Journal) -> int:
         """When a message is due by this machine's clock, wall clock in ms; 0 for at once."""
         return message.eta_ms - self._membership.skew_ms(journal.owner) if message.eta_ms else 0
+
+    def skew_ms(self, journal: Journal) -> int:
+        """How far the clock by which the instants of a journal were named is ahead of this one."""
+        return self._membership.skew_ms(journal.owner)
+
+    def knows_clock(self, owner: str) -> bool:
+        """Whether instants that a node has named can be judged: its clock was heard, or has been waited for long enough."""
+        if self._membership.knows_clock_of(owner):
+            self._strange.pop(owner, None)
+            return True
+        since = self._strange.setdefault(owner, self._membership.now)
+        return self._membership.now - since >= self._settings.takeover_patience_s
 
     def add(self, record: Record) -> None:
         """Keep a record until it is due."""
@@ -70,7 +85,7 @@ class Delayed:
 
     def clear(self) -> None:
         """Forget all of them."""
-        self._heap, self._skews_ms, self._unheard = [], {}, {}
+        self._heap, self._skews_ms, self._unheard, self._strange = [], {}, {}, {}
 
     def _take_heard(self) -> None:
         for owner, (since, records) in list(self._unheard.items()):

@@ -33,14 +33,16 @@ class Segment(NamedTuple):
 class Run:
     """Paged messages of one journal between two sequences, as far as they are of this lane."""
 
-    __slots__ = ("first", "journal", "last", "order")
+    __slots__ = ("first", "journal", "last", "number", "order")
 
-    def __init__(self, order: int, journal: Journal, first: int, last: int) -> None:
+    def __init__(self, order: int, journal: Journal, first: int, last: int, number: int) -> None:
         self.order = order
         """Of the first; each further one comes at least one place later."""
         self.journal = journal
         self.first = first
         self.last = last
+        self.number = number
+        """Of this lane in the index of paged messages: one for what was due from the first, another one for what came to be due."""
 
 
 class Lane:
@@ -75,8 +77,8 @@ class Lane:
         """How many messages are on the disk only, or being read."""
         self.refill_at = 0
         """The next are read when no more than so many are left in memory."""
-        self._open: dict[bytes, Run] = {}
-        """The latest run of each journal."""
+        self._open: dict[tuple[bytes, int], Run] = {}
+        """The latest run of each journal and number."""
         self._under_way = NEVER
         """Order of the first of the messages that are being read."""
         self._expected = 0
@@ -119,24 +121,24 @@ class Lane:
             self._index(record.order, record.journal, record.sequence)
 
     def _index(self, order: int, journal: Journal, sequence: int) -> None:
-        self._index_run(Run(order, journal, sequence, sequence))
+        self._index_run(Run(order, journal, sequence, sequence, self.number))
 
     def _index_run(self, new: Run) -> None:
-        name = new.journal.name
-        run = self._open.get(name)
+        key = (new.journal.name, new.number)
+        run = self._open.get(key)
         if run is not None and run.last < new.first and run.order <= new.order < run.order + RUN_SPAN:
             run.last = new.last
             return
         self.insert_run(new)
         if run is None or run.last < new.first:
-            self._open[name] = new
+            self._open[key] = new
 
-    def pass_through(self, order: int, journal: Journal, sequences: Sequence[int]) -> None:
-        """New messages of this lane, ascending, come behind all others, and are on their way to the disk."""
+    def come(self, order: int, journal: Journal, sequences: Sequence[int], number: int) -> None:
+        """Messages, ascending, that are on the disk or on their way there, come behind all others."""
         self.paged += len(sequences)
         for start in range(0, len(sequences), RUN_SPAN):
             piece = sequences[start : start + RUN_SPAN]
-            self._index_run(Run(order + start, journal, piece[0], piece[-1]))
+            self._index_run(Run(order + start, journal, piece[0], piece[-1], number))
 
     def insert_run(self, run: Run) -> None:
         """Note a run at its place in the line."""
@@ -154,7 +156,7 @@ class Lane:
             order = run.order
             sequences: list[int] = []
             for sequence, lane, size in run.journal.paged.walk(run.first, run.last):
-                if lane != self.number:
+                if lane != run.number:
                     continue
                 if messages == CHUNK_MESSAGES or (messages and budget_bytes <= 0):
                     run.first, run.order = sequence, order
@@ -165,8 +167,9 @@ class Lane:
                 budget_bytes -= size
             else:
                 self.runs.popleft()
-                if self._open.get(run.journal.name) is run:
-                    del self._open[run.journal.name]
+                key = (run.journal.name, run.number)
+                if self._open.get(key) is run:
+                    del self._open[key]
             if sequences:
                 chunk.append(Segment(run.journal, sequences, list(range(order - len(sequences), order))))
         if chunk:

@@ -59,15 +59,25 @@ class Overflow:
                 return
             self._drop(oldest[0], why, letters)
         while queue.delayed and _excess(queue, limits):
-            self._drop(self._oldest_delayed(queue.name, records), why, letters)
+            record = self._oldest_delayed(queue.name, records)
+            if record is None:  # the rest was let in before there was a limit, and is on the disk only: it is dropped when it is due
+                return
+            self._drop(record, why, letters)
 
-    def _oldest_delayed(self, queue: str, records: Mapping[str, Record]) -> Record:
+    def may_drop(self, queue: str) -> bool:
+        """Whether what waits in a queue may have to make room."""
+        limits = self._arguments.limits(queue) if self._arguments.any_limits() else None
+        return limits is not None and not limits.rejects
+
+    def _oldest_delayed(self, queue: str, records: Mapping[str, Record]) -> Record | None:
         """What came after the list was made is younger than all in it, so it lasts until it is used up."""
         while True:
             oldest = self._delayed.get(queue)
             if not oldest:
                 waiting = (r for r in records.values() if r.state is RecordState.DELAYED and r.message.queue == queue)
                 oldest = self._delayed[queue] = deque(sorted(waiting, key=_age))
+                if not oldest:
+                    return None
             record = oldest.popleft()
             if record.state is RecordState.DELAYED:
                 return record

@@ -8,15 +8,19 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.lanes import Lane, Run, Segment
 from mesh.core.broker.queues import Queue, Record
-from mesh.core.cluster.paged import Header, Stretch
-from mesh.core.cluster.pages import Gone
+from mesh.core.cluster.paged import Header, Place, Stretch
+from mesh.core.cluster.pages import Due, Gone
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.kinds import Kind, kind_of
 from mesh.core.states import RecordEvent, RecordState
 from mesh.errors import StateDamaged
 from mesh.wire.entries import Entry, Message
+
+DUE_A_TICK = 4_000
+"""Most messages of a journal that become due in one tick: some ten milliseconds."""
 
 if TYPE_CHECKING:
     from mesh.core.broker.broker import Broker
@@ -48,17 +52,22 @@ class Paging:
     # -- the reign --------------------
 
     def runs(self) -> Iterator[tuple[str, int, Callable[[int], int]]]:
-        """All that is paged at the start of a reign, in runs: (id and sequence of the first message, what gives them their places in the
-        line, from one place to the next that is free)."""
+        """All that is paged and due at the start of a reign, in runs: (id and sequence of the first message, what gives them their places
+        in the line, from one place to the next that is free)."""
         for journal in self._replica.journals.values():
             for stretch in journal.paged.runs():
+                if stretch.lane in self._pages.delayed_lanes:
+                    queue = self._broker.queue(self._pages.lanes[stretch.lane][0])
+                    queue.delayed += stretch.messages
+                    queue.bytes += stretch.size
+                    continue
                 yield self._pages.header(stretch.lane, stretch.key).id, stretch.first, partial(self._begin_run, journal, stretch)
 
     def _begin_run(self, journal: Journal, stretch: Stretch, order: int) -> int:
         queue_name, kind = self._pages.lanes[stretch.lane]
         queue = self._broker.queue(queue_name)
         lane = queue.lane(kind)
-        lane.insert_run(Run(order, journal, stretch.first, stretch.last))
+        lane.insert_run(Run(order, journal, stretch.first, stretch.last, stretch.lane))
         lane.paged += stretch.messages
         queue.ready += stretch.messages
         queue.bytes += stretch.size
@@ -75,7 +84,8 @@ class Paging:
         if not self._broker.active:
             return True
         record = self._broker.records.get(message.id)
-        return record is not None and record.state is RecordState.READY and record.sequence == sequence and record.journal is journal
+        its_own = record is not None and record.sequence == sequence and record.journal is journal
+        return its_own and record is not None and record.state is RecordState.READY and not message.eta_ms
 
     def _on_gone(self, gone: Gone) -> None:
         if not self._broker.active:
@@ -94,12 +104,15 @@ class Paging:
             self._broker.queues[queue].lane(kind).page_out(sorted(paged, key=attrgetter("order")))
 
     def _may_pass(self, ids: list[str], lanes: set[int]) -> bool:
-        """New messages behind others that are on the disk."""
+        """New messages behind others that are on the disk, or not due yet; what is delayed in a queue with a limit may be dropped soon."""
         broker = self._broker
         if not broker.active:
             return True
-        if not all(self._has_paged(*self._pages.lanes[lane]) for lane in lanes):
-            return False
+        delayed = self._pages.delayed_lanes
+        for lane in lanes:
+            queue, kind = self._pages.lanes[lane]
+            if broker.overflow.may_drop(queue) if lane in delayed else not self._has_paged(queue, kind):
+                return False
         known = (broker.results, broker.ended, broker.takeover)
         return broker.records.keys().isdisjoint(ids) and not any(those.has_any(ids) for those in known)
 
@@ -117,13 +130,44 @@ class Paging:
             end = start + len(list(group))
             name, kind = self._pages.lanes[number]
             queue = broker.queue(name)
-            queue.lane(kind).pass_through(broker.next_order, journal, sequences[start:end])
-            queue.ready += end - start
             queue.bytes += sum(sizes[start:end])
-            broker.next_order += end - start
+            if number in self._pages.delayed_lanes:
+                queue.delayed += end - start
+            else:
+                queue.lane(kind).come(broker.next_order, journal, sequences[start:end], number)
+                queue.ready += end - start
+                broker.next_order += end - start
             broker.overflow.grown.add(name)
             broker.lost_and_found.passed(number)
             start = end
+
+    # -- what is due --------------------
+
+    @property
+    def has_delayed(self) -> bool:
+        """Whether something on the disk waits for its time."""
+        return any(journal.delayed for journal in self._replica.journals.values())
+
+    def take_due(self, delayed: Delayed, wall_ms: int) -> None:
+        """Put into line what has come to be due, and is on the disk only."""
+        for journal in self._replica.journals.values():
+            if journal.delayed and delayed.knows_clock(journal.owner):
+                for sequence in journal.delayed.take(wall_ms + delayed.skew_ms(journal), DUE_A_TICK):
+                    place = journal.paged.get(sequence)
+                    if place is not None and place.lane in self._pages.delayed_lanes and not self.is_apart(journal, sequence):
+                        self._is_due(journal, sequence, place)
+
+    def _is_due(self, journal: Journal, sequence: int, place: Place) -> None:
+        broker = self._broker
+        name, kind = self._pages.lanes[place.lane]
+        queue = broker.queues[name]
+        number = self._pages.lane_number(name, kind, Due.NOW)
+        journal.paged.move(sequence, number)
+        queue.delayed -= 1
+        queue.ready += 1
+        queue.lane(kind).come(broker.next_order, journal, (sequence,), number)
+        broker.next_order += 1
+        broker.dirty = True
 
     # -- in --------------------
 
@@ -181,7 +225,7 @@ class Paging:
     # -- single messages --------------------
 
     def take_out(self, id: str) -> Record | None:
-        """A READY record for a paged message that is about to be leased or settled, in no lane; its body comes later."""
+        """A READY or DELAYED record for a paged message that is about to be leased or settled, in no lane; its body comes later."""
         place = self.find(id)
         if place is None:
             return None
@@ -189,11 +233,14 @@ class Paging:
         paged = journal.paged.get(sequence)
         assert paged is not None, "the index names what is there"
         header = self._pages.header(paged.lane, paged.key)
-        self._broker.queues[header.queue].lane(kind_of(header)).paged -= 1
         self._apart.add((journal.name, sequence))
         record = self._broker.records[header.id] = Record(header, journal, sequence, 0)
-        record.state = RecordState.PAGED
-        record.move(RecordEvent.PAGED_IN)
+        if header.eta_ms:
+            record.state = RecordState.DELAYED
+        else:
+            self._broker.queues[header.queue].lane(kind_of(header)).paged -= 1
+            record.state = RecordState.PAGED
+            record.move(RecordEvent.PAGED_IN)
         record.size = paged.size
         self._replica.read(journal, (sequence,), partial(self._body_comes, journal, sequence))
         return record
@@ -219,8 +266,10 @@ class Paging:
         del self._broker.records[header.id]
         queue = self._broker.queues[header.queue]
         lane = queue.lane(kind_of(header))
+        number = self._pages.lane_number(header.queue, kind_of(header), Due.NOW)
+        record.journal.paged.move(record.sequence, number)  # who held it was given it when it was due
         lane.paged += 1
-        lane.insert_run(Run(record.order, record.journal, record.sequence, record.sequence))
+        lane.insert_run(Run(record.order, record.journal, record.sequence, record.sequence, number))
         queue.ready += 1
         queue.bytes += record.size
         record.move(RecordEvent.PAGED_OUT)
@@ -234,8 +283,11 @@ class Paging:
             return
         queue = self._broker.queues.get(header.queue)
         if self._broker.active and queue is not None:
-            queue.lane(kind_of(header)).paged -= 1
-            queue.ready -= 1
+            if header.eta_ms:
+                queue.delayed -= 1
+            else:
+                queue.lane(kind_of(header)).paged -= 1
+                queue.ready -= 1
             queue.bytes -= size
             self._broker.dirty = True
             if queue.empty:

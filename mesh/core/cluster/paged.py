@@ -174,6 +174,11 @@ class Paged:
             del self._chunks[number]
         return keys
 
+    def move(self, sequence: int, lane: int) -> None:
+        """A message that is here belongs to another lane from now on."""
+        chunk = self._chunks[sequence >> CHUNK_BITS]
+        chunk.lanes[chunk.find(sequence & CHUNK_MASK)] = lane
+
     def clear(self) -> None:
         """Forget all."""
         self._chunks.clear()

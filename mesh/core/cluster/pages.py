@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from enum import Enum
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,19 @@ SWEEP_IDS = 8_000
 CHUNKS_IN_WINDOW = 16
 CHUNK_BYTES_MAX = 4 << 20
 
-_PLAIN = ("id", "queue", "task", "body", "max_deliveries", "properties")
+_PLAIN = ("id", "queue", "task", "body", "eta_ms", "max_deliveries", "properties")
 _special = attrgetter(*(name for name in Message.__struct_fields__ if name not in _PLAIN))
 _NOTHING_SPECIAL = _special(Message("", "", "", b""))
+
+
+class Due(Enum):
+    """What lies in one lane has several numbers in the index: each is a line of its own, in the order of the sequences."""
+
+    ALWAYS = 0
+    LATER = 1
+    NOW = 2
+    """It was delayed, and has come to be due."""
+
 
 Gone = list[tuple["Journal", int, Message]]
 
@@ -48,13 +59,15 @@ class Pages:
         """(queue, kind) by number."""
         self.declared: set[int] = set()
         """Lanes of which some message was routed to a declared queue."""
+        self.delayed_lanes: set[int] = set()
+        """Those of what is not due yet."""
         self.may_go: Callable[[Journal, int, Message], bool] = lambda journal, sequence, message: True
         """Whether a message is not needed in memory."""
         self.on_gone: Callable[[Gone], None] = lambda gone: None
         """Told which messages have left the memory, in the order in which they came."""
         self.on_settled: Callable[[Journal, int, Header, int], None] = lambda journal, sequence, header, size: None
         """Told of a paged message that was settled, and of the size of its body."""
-        self._lane_numbers: dict[tuple[str, Kind], int] = {}
+        self._lane_numbers: dict[tuple[str, Kind, Due], int] = {}
         self._ids = IdTable()
         """Ids of paged messages, to number of the journal << 40 | sequence."""
         self._journals: dict[int, Journal] = {}
@@ -104,6 +117,8 @@ class Pages:
         journal.passing.pop(sequence, None)
         header = self.header(place.lane, place.key)
         self._ids.pop(place.key)
+        if not journal.paged:
+            journal.delayed.clear()
         self.on_settled(journal, sequence, header, place.size)
         return header
 
@@ -115,6 +130,7 @@ class Pages:
         journal.live.clear()
         journal.paged.clear()
         journal.passing.clear()
+        journal.delayed.clear()
         number = self._numbers.pop(journal.name, None)
         if number is not None:
             del self._journals[number]
@@ -152,16 +168,18 @@ class Pages:
     def add(self, journal: Journal, sequence: int, message: Message) -> bool:
         """Index a message that is on the disk; False when it has to stay in memory.
 
-        One that was tried before, has a countdown or else more to it than a body and a place in line is not worth an index of its own,
-        nor is a second one with the same id, of which one is about to be settled.
+        One that was tried before, or else has more to it than a body, an instant and a place in line, is not worth an index of its own, nor
+        is a second one with the same id, of which one is about to be settled.
         """
         if _stays(message) or len(self.lanes) >= LANES_MAX:
             return False
         key = self._ids.add(message.id, self._place(journal, sequence))
         if key is None:
             return False
-        lane = self.lane_number(message.queue, kind_of(message))
+        lane = self._lane(message)
         journal.paged.add(sequence, key, lane, len(message.body))
+        if message.eta_ms:
+            journal.delayed.add(sequence, message.eta_ms)
         if is_for_declared(message):
             self.declared.add(lane)
         return True
@@ -179,7 +197,7 @@ class Pages:
         if any(map(_stays, messages)):
             return False
         ids = [message.id for message in messages]
-        lanes = [self.lane_number(message.queue, kind_of(message)) for message in messages]
+        lanes = [self._lane(message) for message in messages]
         if max(lanes) >= LANES_MAX or not self.may_pass(ids, set(lanes)):
             return False
         place = self._place(journal, 0)
@@ -191,8 +209,19 @@ class Pages:
         for lane, message in zip(lanes, messages, strict=True):
             if lane not in self.declared and is_for_declared(message):
                 self.declared.add(lane)
+        if not self.delayed_lanes.isdisjoint(lanes):
+            journal.delayed.add_many(sequences, [message.eta_ms for message in messages])
         self.on_passed(journal, sequences, lanes, sizes)
         return True
+
+    def are_due(self, journal: Journal, sequences: Sequence[int], lane: int) -> int:
+        """Paged messages that were in a lane have come to be due; returns the number of the lane that they are in from now on."""
+        number = self.lane_number(*self.lanes[lane], Due.NOW)
+        for sequence in sequences:
+            journal.paged.move(sequence, number)
+        if lane in self.declared:
+            self.declared.add(number)
+        return number
 
     def page_in(self, journal: Journal, messages: dict[int, Message]) -> dict[int, Message]:
         """Paged messages, ascending, are in memory again; returns them without those that were settled meanwhile."""
@@ -215,17 +244,23 @@ class Pages:
         return (journal, found & SEQUENCE_MASK) if journal is not None and found is not None else None
 
     def header(self, lane: int, key: bytes) -> Header:
-        """A paged message without its body."""
+        """A paged message without its body; its ``eta_ms`` is 1 while it is not due."""
         queue, kind = self.lanes[lane]
-        return Header(self._ids.id_of(key), queue, kind[0], b"", properties=properties_of(kind))
+        eta_ms = 1 if lane in self.delayed_lanes else 0
+        return Header(self._ids.id_of(key), queue, kind[0], b"", eta_ms=eta_ms, properties=properties_of(kind))
 
-    def lane_number(self, queue: str, kind: Kind) -> int:
+    def _lane(self, message: Message) -> int:
+        return self.lane_number(message.queue, kind_of(message), Due.LATER if message.eta_ms else Due.ALWAYS)
+
+    def lane_number(self, queue: str, kind: Kind, due: Due = Due.ALWAYS) -> int:
         """The number of a queue's lane."""
-        lane = (queue, kind)
+        lane = (queue, kind, due)
         number = self._lane_numbers.get(lane)
         if number is None:
             number = self._lane_numbers[lane] = len(self.lanes)
-            self.lanes.append(lane)
+            self.lanes.append((queue, kind))
+            if due is Due.LATER:
+                self.delayed_lanes.add(number)
         return number
 
     def sweep(self) -> None:

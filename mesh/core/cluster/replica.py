@@ -17,6 +17,7 @@ from mesh.core.cluster.paged import Paged
 from mesh.core.cluster.pages import Pages
 from mesh.core.cluster.ranges import expand, intersection, subtract, to_ranges, union
 from mesh.core.cluster.reads import Reads, Then
+from mesh.core.cluster.schedule import Schedule
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
@@ -38,7 +39,7 @@ Listener = Callable[["Journal", int, Entry], None]
 class Journal:
     """What this node knows of one journal: how far it has come, and its live entries."""
 
-    __slots__ = ("digest", "live", "name", "owner", "paged", "passing", "scope", "upto")
+    __slots__ = ("delayed", "digest", "live", "name", "owner", "paged", "passing", "scope", "upto")
 
     def __init__(self, name: bytes, owner: str, scope: int, upto: int = 0, digest: int = 0) -> None:
         self.name = name
@@ -50,6 +51,8 @@ class Journal:
         """By sequence, as far as they are in memory."""
         self.paged = Paged()
         """The others: messages that are on the disk only, or are on their way there."""
+        self.delayed = Schedule()
+        """When those of them are due that have an instant."""
         self.passing: dict[int, Message] = {}
         """Those that are on their way."""
 

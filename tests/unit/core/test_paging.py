@@ -76,16 +76,15 @@ def test_a_message_leaves_the_memory_only_when_it_is_durable() -> None:
     assert paged(cluster["a"]) == IDS
 
 
-def test_what_has_a_countdown_or_was_tried_before_stays_in_memory() -> None:
+def test_what_was_tried_before_stays_in_memory() -> None:
     cluster = Cluster("a", window_bytes=0)
     client = cluster.client("a")
-    client.submit("later", eta_ms=cluster["a"].wall_ms + 3_600_000)
     worker = cluster.worker("a")
     client.submit("poison", "plain")
     worker.capacity = 0
     worker.report()
     worker.lose("poison")
-    assert (resident(cluster["a"]), paged(cluster["a"])) == (["later", "poison"], ["plain"])
+    assert (resident(cluster["a"]), paged(cluster["a"])) == (["poison"], ["plain"])
 
 
 def test_a_deputy_does_not_hold_what_is_beyond_the_window_in_memory_and_takes_over_all_of_it() -> None:
@@ -304,3 +303,115 @@ def test_a_restart_finds_what_has_passed_through_in_order() -> None:
     cluster.start("a")
     cluster.until(lambda: cluster.coordinator == "a")
     assert run_all(cluster.worker("a", slots=4)) == IDS + OTHERS
+
+
+# -- what has a countdown --------------------
+
+
+def in_s(cluster: Cluster, seconds: float) -> int:
+    return cluster["a"].wall_ms + int(seconds * 1000)
+
+
+def test_what_has_a_countdown_is_on_the_disk_only_until_it_is_due_and_handed_out_not_a_moment_before() -> None:
+    cluster = Cluster("a", window_bytes=0)
+    client = cluster.client("a")
+    worker = cluster.worker("a", slots=40)
+    at_ms = in_s(cluster, 5)
+    for number, id in enumerate(IDS):
+        client.submit(id, body=id.encode(), eta_ms=at_ms + 100 * number)
+    a = cluster["a"]
+    queue = a.broker.queues["q"]
+    assert (resident(a), paged(a), (queue.delayed, queue.ready)) == ([], IDS, (30, 0))
+    while a.wall_ms < at_ms:
+        assert not worker.held
+        cluster.run(0.05)
+    cluster.run(1.0)
+    assert 0 < len(worker.held) < 20
+    cluster.run(3.0)
+    assert list(worker.held) == IDS
+    assert [delivery.body for delivery in worker.deliveries] == [id.encode() for id in IDS]
+    run_all(worker)
+    assert sorted(client.results()) == IDS
+    assert a.broker.queues == {}
+
+
+def test_what_is_delayed_and_what_is_not_share_a_queue_beyond_the_window() -> None:
+    cluster = Cluster("a", window_bytes=0)
+    client = cluster.client("a")
+    client.submit(*IDS[:10])
+    client.submit(*OTHERS[:10], eta_ms=in_s(cluster, 1))
+    client.submit(*IDS[10:])
+    a = cluster["a"]
+    assert (a.broker.queues["q"].ready, a.broker.queues["q"].delayed) == (30, 10)
+    cluster.run(2.0)
+    assert (a.broker.queues["q"].ready, a.broker.queues["q"].delayed) == (40, 0)
+    assert run_all(cluster.worker("a")) == IDS + OTHERS[:10], "what is due comes at the end of the line"
+
+
+def test_a_new_coordinator_knows_what_is_delayed_and_on_its_disk_only() -> None:
+    cluster = Cluster("ab", window_bytes=0)
+    cluster.until(cluster.agreed)
+    leader = cluster.coordinator
+    deputy = "b" if leader == "a" else "a"
+    client = cluster.client(deputy)
+    at_ms = in_s(cluster, 15)
+    client.submit(*IDS, eta_ms=at_ms)
+    cluster.crash(leader)
+    cluster.until(lambda: cluster.coordinator == deputy)
+    worker = cluster.worker(deputy, slots=40)
+    assert cluster[deputy].broker.queues["q"].delayed == len(IDS)
+    while cluster[deputy].wall_ms < at_ms:
+        assert not worker.held
+        cluster.run(0.05)
+    cluster.run(1.0)
+    assert sorted(run_all(worker)) == IDS
+
+
+def test_a_restarted_node_knows_what_is_delayed_and_on_its_disk_only() -> None:
+    cluster = Cluster("a", window_bytes=FEW_BYTES)
+    at_ms = in_s(cluster, 5)
+    cluster.client("a").submit(*IDS, eta_ms=at_ms)
+    cluster.crash("a")
+    cluster.start("a")
+    cluster.until(lambda: cluster.coordinator == "a")
+    a = cluster["a"]
+    assert len(resident(a)) < 8
+    assert a.broker.queues["q"].delayed == len(IDS)
+    worker = cluster.worker("a", slots=40)
+    cluster.until(lambda: a.wall_ms > at_ms - 100)
+    assert not worker.held
+    cluster.run(1.0)
+    assert sorted(run_all(worker)) == IDS
+
+
+def test_what_is_delayed_and_on_the_disk_ends_when_somebody_has_run_it() -> None:
+    cluster = Cluster("a", window_bytes=0)
+    client = cluster.client("a")
+    client.submit("t1", "t2", eta_ms=in_s(cluster, 1))
+    worker = cluster.worker("a", tasks=["other"])
+    worker.finish("t2")
+    a = cluster["a"]
+    assert list(client.results()) == ["t2"]
+    assert (paged(a), a.broker.queues["q"].delayed) == (["t1"], 1)
+    cluster.run(2.0)
+    assert (a.broker.queues["q"].delayed, a.broker.queues["q"].ready) == (0, 1)
+    assert run_all(cluster.worker("a")) == ["t1"]
+
+
+def test_what_a_worker_holds_of_what_was_delayed_is_not_handed_out_again() -> None:
+    cluster = Cluster("a", window_bytes=0)
+    cluster.client("a").submit(*IDS, eta_ms=in_s(cluster, 1))
+    worker = cluster.worker("a", slots=3)
+    cluster.run(2.0)
+    running = list(worker.held)
+    assert len(running) >= 3
+    cluster.crash("a")
+    cluster.start("a")
+    cluster.until(lambda: cluster.coordinator == "a")
+    worker.attach("a")
+    cluster.calm()
+    other = cluster.worker("a", slots=3)
+    cluster.run(1.0)
+    assert set(other.held).isdisjoint(running)
+    assert sorted([*run_all(worker), *run_all(other)]) == IDS
+    assert cluster["a"].broker.queues == {}
