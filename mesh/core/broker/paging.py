@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.lanes import Lane, Run, Segment
 from mesh.core.broker.queues import Queue, Record
-from mesh.core.cluster.paged import Header, Place, Stretch
+from mesh.core.cluster.paged import Header, Stretch
 from mesh.core.cluster.pages import Due, Gone
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.kinds import Kind, kind_of
@@ -19,7 +19,7 @@ from mesh.core.states import RecordEvent, RecordState
 from mesh.errors import StateDamaged
 from mesh.wire.entries import Entry, Message
 
-DUE_A_TICK = 4_000
+DUE_A_TICK = 2_000
 """Most messages of a journal that become due in one tick: some ten milliseconds."""
 
 if TYPE_CHECKING:
@@ -149,24 +149,27 @@ class Paging:
         return any(journal.delayed for journal in self._replica.journals.values())
 
     def take_due(self, delayed: Delayed, wall_ms: int) -> None:
-        """Put into line what has come to be due, and is on the disk only."""
+        """Put into line what has come to be due, and is on the disk only: of one tick in the order of submission."""
         for journal in self._replica.journals.values():
             if journal.delayed and delayed.knows_clock(journal.owner):
-                for sequence in journal.delayed.take(wall_ms + delayed.skew_ms(journal), DUE_A_TICK):
+                due: dict[int, list[int]] = {}
+                for sequence in sorted(journal.delayed.take(wall_ms + delayed.skew_ms(journal), DUE_A_TICK)):
                     place = journal.paged.get(sequence)
                     if place is not None and place.lane in self._pages.delayed_lanes and not self.is_apart(journal, sequence):
-                        self._is_due(journal, sequence, place)
+                        due.setdefault(place.lane, []).append(sequence)
+                for lane, sequences in due.items():
+                    self._are_due(journal, sequences, *self._pages.lanes[lane])
 
-    def _is_due(self, journal: Journal, sequence: int, place: Place) -> None:
+    def _are_due(self, journal: Journal, sequences: list[int], name: str, kind: Kind) -> None:
         broker = self._broker
-        name, kind = self._pages.lanes[place.lane]
         queue = broker.queues[name]
         number = self._pages.lane_number(name, kind, Due.NOW)
-        journal.paged.move(sequence, number)
-        queue.delayed -= 1
-        queue.ready += 1
-        queue.lane(kind).come(broker.next_order, journal, (sequence,), number)
-        broker.next_order += 1
+        for sequence in sequences:
+            journal.paged.move(sequence, number)
+        queue.delayed -= len(sequences)
+        queue.ready += len(sequences)
+        queue.lane(kind).come(broker.next_order, journal, sequences, number)
+        broker.next_order += len(sequences)
         broker.dirty = True
 
     # -- in --------------------
