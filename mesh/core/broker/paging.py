@@ -12,7 +12,7 @@ from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.lanes import Lane, Run, Segment
 from mesh.core.broker.queues import Queue, Record
 from mesh.core.cluster.paged import Header, Stretch
-from mesh.core.cluster.pages import Due, Gone
+from mesh.core.cluster.pages import Gone
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.kinds import Kind, kind_of
 from mesh.core.states import RecordEvent, RecordState
@@ -158,14 +158,13 @@ class Paging:
                     if place is not None and place.lane in self._pages.delayed_lanes and not self.is_apart(journal, sequence):
                         due.setdefault(place.lane, []).append(sequence)
                 for lane, sequences in due.items():
-                    self._are_due(journal, sequences, *self._pages.lanes[lane])
+                    self._are_due(journal, sequences, lane)
 
-    def _are_due(self, journal: Journal, sequences: list[int], name: str, kind: Kind) -> None:
+    def _are_due(self, journal: Journal, sequences: list[int], lane: int) -> None:
         broker = self._broker
+        name, kind = self._pages.lanes[lane]
         queue = broker.queues[name]
-        number = self._pages.lane_number(name, kind, Due.NOW)
-        for sequence in sequences:
-            journal.paged.move(sequence, number)
+        number = self._pages.are_due(journal, sequences, lane)
         queue.delayed -= len(sequences)
         queue.ready += len(sequences)
         queue.lane(kind).come(broker.next_order, journal, sequences, number)
@@ -269,8 +268,9 @@ class Paging:
         del self._broker.records[header.id]
         queue = self._broker.queues[header.queue]
         lane = queue.lane(kind_of(header))
-        number = self._pages.lane_number(header.queue, kind_of(header), Due.NOW)
-        record.journal.paged.move(record.sequence, number)  # who held it was given it when it was due
+        place = record.journal.paged.get(record.sequence)
+        assert place is not None, "it was not read"
+        number = self._pages.are_due(record.journal, (record.sequence,), place.lane)  # who held it was given it when it was due
         lane.paged += 1
         lane.insert_run(Run(record.order, record.journal, record.sequence, record.sequence, number))
         queue.ready += 1
