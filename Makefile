@@ -72,9 +72,9 @@ docs: $(READY) ## write the generated pages, then check that the documents are t
 bench: $(READY) ## the figures, as a table and as JSON in benchmarks/results
 	@$(BIN)/python -m benchmarks.run
 
-bench-rivals: $(READY) ## the same work by Celery and Dramatiq; installs RabbitMQ, Redis (Debian) and .venv-rivals
+bench-rivals: $(READY) ## the same work by Celery, Dramatiq and pika; installs RabbitMQ, Redis (Debian) and .venv-rivals
 	@benchmarks/rivals/install
-	@$(BIN)/python -m benchmarks.run throughput rivals
+	@$(BIN)/python -m benchmarks.run throughput rivals messages
 
 clean: ## remove what make made
 	@rm -rf $(VENV) .venv-rivals build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

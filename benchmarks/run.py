@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks import backlog, harness, hosts, idle, large, startup, takeover, throughput
+from benchmarks import backlog, harness, hosts, idle, large, messages, startup, takeover, throughput
 from benchmarks.harness import Figure, Plan, Suite
 from benchmarks.rivals import run as rivals
 from tests.lab import hosts as lab
@@ -22,6 +22,7 @@ SUITES: dict[str, Suite] = {
     "idle": idle.measure,
     "throughput": throughput.measure,
     "rivals": rivals.measure,
+    "messages": messages.measure,
     "hosts": hosts.measure,
     "large": large.measure,
     "takeover": takeover.measure,
@@ -56,6 +57,8 @@ def say_what_is_left_out(names: Sequence[str]) -> None:
         print(f"without the lab, so without the figures of several hosts: {reason}", file=sys.stderr)
     if "rivals" in names and (reason := rivals.why_unavailable()):
         print(f"without rivals: {reason}", file=sys.stderr)
+    if "messages" in names and (reason := messages.why_unavailable()):
+        print(f"messages without RabbitMQ beside them: {reason}", file=sys.stderr)
 
 
 def run(names: Sequence[str], plan: Plan) -> tuple[list[Figure], list[str]]:

@@ -14,7 +14,7 @@ import pika
 
 OVER = b"over"
 PREFETCH = 100
-WINDOW = 8000
+WINDOW = 2048
 """Messages without a confirm, as many as mesh has under way."""
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 PARAMETERS = pika.URLParameters(os.environ["AMQP_URL"])
