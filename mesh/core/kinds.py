@@ -21,6 +21,11 @@ def kind_of(message: Message) -> Kind:
     return (message.task, 0, "") if properties is None else (message.task, properties.priority, properties.target)
 
 
+def restricts(target: str) -> bool:
+    """Whether all workers but those that it names have to leave a message with this target alone."""
+    return bool(target) and not target.startswith(NEAR)
+
+
 def properties_of(kind: Kind) -> Properties | None:
     """As much of a message's properties as its kind tells."""
     _, priority, target = kind

@@ -184,7 +184,9 @@ def i15_the_urgent_first(world: World, machine: Machine, worker: WorkerState, ta
         return
     lowest = min(kind_of(record.message)[1] for record in taken)
     for record in machine.broker.records.values():
-        task, priority, _ = kind_of(record.message)
+        task, priority, target = kind_of(record.message)
+        if target:  # it may be left to the workers of its node
+            continue
         if priority > lowest and record.state is RecordState.READY and task in worker.tasks and record.message.queue in worker.queues:
             world.violate(f"I15: {record.message.id} of priority {priority} waits, and one of {lowest} goes to {worker.id}")
             return

@@ -49,7 +49,7 @@ SUBMIT_AGAIN_S = 3.0
 QUEUE = "q"
 TASK = "task"
 URGENT_EVERY = 5
-"""One of so many tasks has a higher priority."""
+"""One of so many tasks has a higher priority, or is to run near where it was submitted."""
 POISON = "poison"
 """Tasks of this name kill the slot that runs them."""
 RUN_S = (0.001, 0.01, 0.05, 0.3, 1.5)
@@ -207,7 +207,8 @@ class Client(Program):
     def _new_message(self) -> Message:
         message = self._new_plain_message()
         if self.made % URGENT_EVERY == 0:
-            message.properties = Properties(priority=self.made % 3)
+            near = f"near:{self.world.hosts[self.home].id}" if self.made % 2 else ""
+            message.properties = Properties(priority=self.made % 3, target=near)
         return message
 
     def _new_plain_message(self) -> Message:

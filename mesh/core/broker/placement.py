@@ -11,7 +11,7 @@ from mesh.core.broker.queues import Queue
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.topology import Topology
-from mesh.core.kinds import NEAR, NODE, WORKER, Kind
+from mesh.core.kinds import NEAR, NODE, WORKER, Kind, restricts
 
 if TYPE_CHECKING:
     from mesh.core.broker.broker import Broker
@@ -61,16 +61,16 @@ class Placement:
                 continue
             if name in self.withheld or not self._is_open_to(worker, name):
                 continue
-            for lane in queue.lanes.values():
-                if lane.task in tasks and (not lane.target or self._may_take(worker, lane, has_room)):
+            for lane in queue.shared.values():
+                if lane.task in tasks and (not lane.target or self._is_left_to(worker, lane, has_room)):
                     lanes.append(lane)
+            if queue.aimed:
+                for target in self._targets(worker):
+                    lanes += [lane for lane in queue.aimed.get(target, {}).values() if lane.task in tasks]
         return lanes
 
-    def _may_take(self, worker: WorkerState, lane: Lane, has_room: HasRoom) -> bool:
-        if not self._suits(worker, lane.target):
-            return False
-        if not lane.target.startswith(NEAR):
-            return True
+    def _is_left_to(self, worker: WorkerState, lane: Lane, has_room: HasRoom) -> bool:
+        """Whether what is near a node is here, or nobody there wants it now."""
         node = lane.target.removeprefix(NEAR)
         if worker.node == node:
             return True
@@ -90,11 +90,12 @@ class Placement:
         return queue not in self._owners or self._owners[queue] == owner_of(worker.id)
 
     def _suits(self, worker: WorkerState, target: str) -> bool:
-        if target.startswith(NODE):
-            return target.removeprefix(NODE) in (worker.node, self._membership.name_of(worker.node))
-        if target.startswith(WORKER):
-            return target.removeprefix(WORKER) in (worker.id, worker.name)
-        return not target or target.startswith(NEAR)
+        return not restricts(target) or target in self._targets(worker)
+
+    def _targets(self, worker: WorkerState) -> set[str]:
+        """The targets that mean this worker: by name or by id."""
+        node = worker.node
+        return {f"{NODE}{node}", f"{NODE}{self._membership.name_of(node)}", f"{WORKER}{worker.id}", f"{WORKER}{worker.name}"}
 
     # -- one consumer at a time --------------------
 
@@ -123,8 +124,9 @@ class Placement:
     def unserved(self, queue: Queue) -> list[Kind]:
         """Kinds of what waits in a queue that no live worker can run."""
         consumers = [worker for worker in self._broker.workers.values() if queue.name in worker.queues]
+        able = {(task, target) for worker in consumers for task in worker.tasks for target in ("", *self._targets(worker))}
         return [
-            kind
-            for kind in queue.kinds_waiting()
-            if not any(kind[0] in worker.tasks and (not kind[2] or self._suits(worker, kind[2])) for worker in consumers)
+            (task, priority, target)
+            for task, priority, target in queue.kinds_waiting()
+            if (task, target if restricts(target) else "") not in able
         ]

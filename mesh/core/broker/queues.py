@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from mesh.core.broker.lanes import Lane
 from mesh.core.cluster.replica import Journal
-from mesh.core.kinds import Kind, kind_of
+from mesh.core.kinds import Kind, kind_of, restricts
 from mesh.core.states import RECORD_TRANSITIONS, RecordEvent, RecordState
 from mesh.errors import LocalProtocolError
 from mesh.wire.entries import Message
@@ -60,6 +60,10 @@ class Queue:
     def __init__(self, name: str, lane_number: Callable[[str, Kind], int]) -> None:
         self.name = name
         self.lanes: dict[Kind, Lane] = {}
+        self.shared: dict[Kind, Lane] = {}
+        """Those of them that any worker with the task may take from."""
+        self.aimed: dict[str, dict[Kind, Lane]] = {}
+        """The others by their target: there may be many, for workers that are gone, and nobody else has to look at them."""
         self.hungry: dict[Kind, None] = {}
         """Lanes of which more should be read from the disk."""
         self.ready = 0
@@ -79,7 +83,19 @@ class Queue:
         lane = self.lanes.get(kind)
         if lane is None:
             lane = self.lanes[kind] = Lane(self, kind, self._lane_number(self.name, kind))
+            (self.aimed.setdefault(lane.target, {}) if restricts(lane.target) else self.shared)[kind] = lane
         return lane
+
+    def forget(self, lane: Lane) -> None:
+        """A lane is used up."""
+        if self.lanes.pop(lane.kind, None) is None:
+            return
+        self.shared.pop(lane.kind, None)
+        aimed = self.aimed.get(lane.target)
+        if aimed is not None:
+            aimed.pop(lane.kind, None)
+            if not aimed:
+                del self.aimed[lane.target]
 
     def push(self, record: Record) -> None:
         """Append a READY record."""

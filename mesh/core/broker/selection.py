@@ -67,40 +67,54 @@ def take(lanes: Sequence[Lane], limit: int, ageing: Ageing) -> list[Record]:
         lane = lanes[0]
         while len(taken) < limit and lane.available:
             _pop(lane, taken)
+        _leave(lane)
     elif lanes:
         _merge(lanes, limit, ageing, taken)
-    for lane in lanes:
-        if lane.paged:
-            if lane.needs_refill:
-                lane.queue.hungry[lane.kind] = None
-        elif not lane.records:
-            del lane.queue.lanes[lane.kind]
     return taken
 
 
 def _merge(lanes: Sequence[Lane], limit: int, ageing: Ageing, taken: list[Record]) -> None:
-    mixed = len({lane.priority for lane in lanes}) > 1
-    rank = ageing.rank if mixed else _age
-    away = [(lane.priority, rank(lane.priority, lane.next_paged)) for lane in lanes if lane.paged and not lane.available] if mixed else []
-    heads = [(rank(lane.priority, lane.records[0].order), index) for index, lane in enumerate(lanes) if lane.available]
+    """As a rule all priorities are equal, and the order of arrival is all that is compared."""
+    heads: list[tuple[float, int, int]] = []
+    touched: dict[int, Lane] = {}
+    priority, mixed = lanes[0].priority, False
+    for index, lane in enumerate(lanes):
+        mixed = mixed or lane.priority != priority
+        if lane.paged:
+            touched[index] = lane
+        if lane.records and (not lane.paged or lane.available):
+            heads.append((0.0, lane.records[0].order, index))
+    away: list[tuple[int, Rank]] = []
+    if mixed:
+        heads = [(*ageing.rank(lanes[index].priority, order), index) for _, order, index in heads]
+        away = [(lane.priority, ageing.rank(lane.priority, lane.next_paged)) for lane in touched.values() if not lane.available]
     heapq.heapify(heads)
     while heads and len(taken) < limit:
-        best, index = heads[0]
+        level, order, index = heads[0]
         lane = lanes[index]
-        if any(priority > lane.priority and other < best for priority, other in away):
+        if any(priority > lane.priority and other < (level, order) for priority, other in away):
             heapq.heappop(heads)
             continue
         _pop(lane, taken)
+        touched[index] = lane
         if lane.available:
-            heapq.heapreplace(heads, (rank(lane.priority, lane.records[0].order), index))
+            order = lane.records[0].order
+            heapq.heapreplace(heads, (*ageing.rank(lane.priority, order), index) if mixed else (0.0, order, index))
         else:
             heapq.heappop(heads)
             if mixed and lane.paged:
-                away.append((lane.priority, rank(lane.priority, lane.next_paged)))
+                away.append((lane.priority, ageing.rank(lane.priority, lane.next_paged)))
+    for lane in touched.values():
+        _leave(lane)
 
 
-def _age(priority: int, order: int) -> Rank:
-    return (0, order)
+def _leave(lane: Lane) -> None:
+    """Have the next of a lane read where that is due, and forget a lane that is used up."""
+    if lane.paged:
+        if lane.needs_refill:
+            lane.queue.hungry[lane.kind] = None
+    elif not lane.records:
+        lane.queue.forget(lane)
 
 
 def _pop(lane: Lane, taken: list[Record]) -> None:

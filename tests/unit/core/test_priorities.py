@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,6 +90,18 @@ def test_what_is_given_back_or_lost_keeps_its_place() -> None:
     worker.lose("t3", "t5")
     cluster.calm()
     assert run_all(cluster.worker("a")) == ["t2", "t3", "t5", "t1", "t4"]
+
+
+def test_a_dead_letter_that_is_put_back_has_its_priority() -> None:
+    cluster = Cluster("a", max_deliveries=1)
+    client = cluster.client("a")
+    client.submit("poison", priority=5)
+    worker = cluster.worker("a")
+    worker.lose("poison")
+    worker.detach()
+    submit(client, {"t1": 0, "t2": 9})
+    assert json.loads(client.ask("requeue", "q").body) == ["poison"]
+    assert run_all(cluster.worker("a")) == ["t2", "poison", "t1"]
 
 
 def test_a_countdown_that_is_over_counts_as_arrival() -> None:

@@ -19,8 +19,8 @@ JOURNAL = Journal(b"j" * 16, "a", Scope.BULK)
 AGEING_S = 60.0
 
 
-def record(order: int, task: str = "a", priority: int = 0) -> Record:
-    properties = Properties(priority=priority) if priority else None
+def record(order: int, task: str = "a", priority: int = 0, target: str = "") -> Record:
+    properties = Properties(priority=priority, target=target) if priority or target else None
     return Record(Message(f"t{order}", "q", task, b"", properties=properties), JOURNAL, order, order)
 
 
@@ -129,6 +129,18 @@ def test_a_lane_that_is_used_up_is_forgotten() -> None:
         queue.push(record(order, priority=order))
     take_from(queue, "a", 99)
     assert [kind[1] for kind in queue.lanes] == [0]
+
+
+def test_lanes_for_one_node_or_worker_are_kept_apart_from_what_all_may_take() -> None:
+    queue = new_queue()
+    for order, target in enumerate(["", "near:n", "node:n", "worker:w", "worker:w"]):
+        queue.push(record(order, priority=order, target=target))
+    assert sorted(target for _, _, target in queue.shared) == ["", "near:n"]
+    assert {target: len(lanes) for target, lanes in queue.aimed.items()} == {"node:n": 1, "worker:w": 2}
+    take_from(queue, "a", 4)
+    assert (len(queue.lanes), len(queue.shared), queue.aimed) == (1, 1, {})
+    take_from(queue, "a", 1)
+    assert (queue.lanes, queue.shared) == ({}, {})
 
 
 def test_a_level_of_priority_is_worth_a_head_start() -> None:
