@@ -53,7 +53,8 @@ class Relay:
 
     def _tell(self, node: str, what: str, reply: Answer) -> None:
         if what == TOPOLOGY_CHANGE and not reply.error:  # what is published anywhere after the answer is routed by it
-            self._machine.replication.copies.when_everywhere(lambda: self.to_edge(node, reply, False))
+            everywhere = self._machine.replication.copies.when_everywhere
+            self._machine.broker.purge.when_done(lambda: everywhere(lambda: self.to_edge(node, reply, False)))
         else:
             self.to_edge(node, reply, True)
 

@@ -96,7 +96,7 @@ class Broker:
         self.purge = Purge(self, replica)
         self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)
         self.lost_and_found = LostAndFound(self, replica, topology, replication.has_heard_all_here)
-        self.placement.withheld = self.lost_and_found.unjudged
+        self.placement.is_withheld = lambda queue: queue in self.lost_and_found.unjudged or queue in self.purge.under_way
         self.redelivered = 0
         self.finished = 0
         self.next_order = 0
@@ -140,6 +140,7 @@ class Broker:
         self.admission.reset()
         self.overflow.reset()
         self.declarations.reset()
+        self.purge.reset()
         self.lost_and_found.reset()
 
     def _leases(self) -> dict[str, tuple[str, str]]:
@@ -466,6 +467,8 @@ class Broker:
             self.dirty = True
         self.paging.take_due(self._delayed, self.wall_ms)
         self.workforce.tick(now)
+        if self.purge.under_way:
+            self.purge.go_on()
         self.lost_and_found.tick()
         self.results.expire(self.wall_ms)
 

@@ -82,6 +82,8 @@ class LostAndFound:
         broker = self._broker
         for name in list(self._suspects):
             queue = broker.queues.get(name)
+            if name in broker.purge.under_way:
+                continue
             if queue is None or self._topology.queue(name) is not None:
                 del self._suspects[name]
                 self._judged(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from mesh.core.broker.lanes import Lane
@@ -31,8 +31,8 @@ class Placement:
         """Queues that were declared with ``single_active_consumer``."""
         self._owners: dict[str, str] = {}
         """Of exclusive queues, the program that alone may consume it."""
-        self.withheld: Container[str] = ()
-        """Queues of which nothing is handed out now."""
+        self.is_withheld: Callable[[str], bool] = lambda queue: False
+        """Whether nothing of a queue is handed out now."""
         topology.on_queue_changed.append(self._look_at)
         self._active: dict[str, str] = {}
         """By queue, its one consumer."""
@@ -59,7 +59,7 @@ class Placement:
             queue = known.get(name)
             if queue is None or not queue.ready or (name in single and self.consumer(name) is not worker):
                 continue
-            if name in self.withheld or not self._is_open_to(worker, name):
+            if self.is_withheld(name) or not self._is_open_to(worker, name):
                 continue
             for lane in queue.shared.values():
                 if lane.task in tasks and (not lane.target or self._is_left_to(worker, lane, has_room)):

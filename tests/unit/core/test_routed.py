@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from mesh.core.broker import purge
 from mesh.wire.entries import Message
-from mesh.wire.messages import Go, Held, Submit
+from mesh.wire.messages import Answer, Go, Held, Query, Submit
 from mesh.wire.topology import Properties
 from tests.unit.core.cluster import Cluster
 from tests.unit.core.declaring import bind, delete_queue, exchange, held, publish, queue, rows, three
@@ -225,3 +228,43 @@ def test_a_queue_with_a_single_active_consumer_is_declared_as_such(alone: tuple[
     consumers = [cluster.consumer("a", f"c{number}", queues=["q"]) for number in range(2)]
     client.publish("m1", "m2", key="q")
     assert sorted(len(consumer.deliveries) for consumer in consumers) == [0, 1]
+
+
+# -- long queues --------------------
+
+
+def test_a_long_queue_is_purged_in_turns_and_nothing_of_it_runs_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purge, "AT_ONCE", 10)
+    cluster = Cluster("a", window_bytes=4000)
+    client = cluster.client("a")
+    rows(client.change(queue("q")))
+    client.submit(*[f"t{number:03}" for number in range(200)], queue="q", body=b"x" * 100)
+    worker = cluster.worker("a", queues=["q"])
+    held_before = list(worker.held)
+    began = cluster.now
+    client.number += 1
+    client.send(Query(client.number, "topology-change", json.dumps({"changes": [{"do": "purge", "name": "q"}]})))
+    cluster.calm()
+    worker.finish()
+    client.submit("later", queue="q")
+    cluster.run(0.2)
+    assert not worker.held, "there is something, but it is about to go"
+    cluster.until(lambda: len(client.got(Answer)) == 2)
+    assert cluster.now - began > 0.4
+    cluster.run(0.5)
+    assert json.loads(client.got(Answer)[-1].body) == {"changes": [{"changed": True, "messages": 200 - len(held_before)}]}
+    assert list(worker.held) == ["later"]
+    assert len(client.results()) == 200
+
+
+def test_a_queue_that_is_deleted_in_turns_leaves_nothing_in_lost_and_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purge, "AT_ONCE", 10)
+    cluster = Cluster("a", window_bytes=4000)
+    client = cluster.client("a")
+    rows(client.change(queue("q")))
+    client.submit(*[f"t{number:03}" for number in range(100)], queue="q", body=b"x" * 100)
+    assert rows(client.change(delete_queue("q")))[0]["messages"] == 100
+    cluster.run(1.0)
+    assert not cluster["a"].broker.queues
+    assert not cluster["a"].broker.dead_letters.queues()
+    assert len(client.results()) == 100
