@@ -18,6 +18,8 @@ SNAPSHOT_AGE_S = (0.5, 6.0)
 """How old a stale disk is."""
 FLAP_S = 0.4
 DISK_LOSS_RETRY_S = 0.5
+CUTS = ("isolate", "split", "cut", "one_way", "flap", "pause", "lossy")
+"""Kinds of faults by which a node may lead a part of the mesh for itself."""
 ROLES = ("coordinator", "deputy", "other")
 """Instead of a host's name: whoever has this role when the fault begins."""
 
@@ -118,10 +120,11 @@ def _whole_again(world: World) -> bool:
         return False
     leader = coordinators[0].machine
     assert leader is not None
-    streams = leader.replication.streams
-    reported = all(host.id == leader.me.id or (host.id in streams and leader.replication.reconciled_with(host.id)) for host in damaged)
-    everybody = all(id in streams for id in world.by_id if id != leader.me.id)
-    return reported and everybody and leader.replication.under_replicated() == 0 and not len(leader.replication.copies.waits)
+    replication = leader.replication
+    others = world.by_id.keys() - {leader.me.id}
+    reported = all(id in replication.streams and replication.reconciled_with(id) for id in others)
+    under_way = replication.under_replicated() or replication.copies.waits or not leader.turn.idle
+    return reported and not under_way
 
 
 def _slow_disk(world: World, fault: Fault, host: Host) -> None:
@@ -376,6 +379,12 @@ def gentle_schedule(seed: int, nodes: int, count: int, first_s: float, settings:
 def weight(faults: list[Fault], settings: Settings) -> int:
     """How many attempts of one task the faults can cost: one each, and one more for each time-out of a worker that they outlast."""
     return sum(1 + int(fault.for_s / min(settings.worker_timeout_s, settings.takeover_patience_s + 1e-9)) for fault in faults)
+
+
+def sides(faults: list[Fault], settings: Settings) -> int:
+    """How many coordinators can count the attempts of one task, each for itself: cuts that outlast the patience make two."""
+    cut_s = sum(fault.for_s for fault in faults if fault.kind in CUTS)
+    return 2 if settings.partition == "available" and cut_s > settings.takeover_patience_s else 1
 
 
 # -- beginning and end --------------------

@@ -245,7 +245,8 @@ class Client(Program):
     def on_sent(self, key: str, chunks: Chunks) -> None:
         if int(key) in self.unconfirmed:
             (message,), _ = self.unconfirmed[int(key)]
-            self.send(Submit(int(key), [replace(message, body=b"", chunks=chunks)], granted=self.granted.pop(int(key))))
+            message = replace(message, body=b"", chunks=chunks)
+            self.send(Submit(int(key), [message], self._deadline_ms(), self.granted.pop(int(key))))
 
     def on_fetched(self, key: str, error: str) -> None:
         value = self.values.pop(key).body
@@ -259,13 +260,16 @@ class Client(Program):
         self.number += 1
         self.unconfirmed[self.number] = (messages, self.world.now)
         if self.attached:
-            deadline_ms = int(SUBMIT_AGAIN_S * 1000) if self.world.settings.max_length else 0
-            self.send(Submit(self.number, messages, deadline_ms, granted))
+            self.send(Submit(self.number, messages, self._deadline_ms(), granted))
             for message in messages:
                 if message.eta_ms:
                     delayed = self.world.history.delayed[message.id]
                     delayed.local = delayed.local and self.node == self.home
                     delayed.by = self.world.hosts[self.node].id if self.node else delayed.by
+
+    def _deadline_ms(self) -> int:
+        """How long a submit stands in line where queues are limited."""
+        return int(SUBMIT_AGAIN_S * 1000) if self.world.settings.max_length else 0
 
     def tick(self) -> None:
         super().tick()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from mesh.config import Settings
 from tests.simulation import invariants, topology
-from tests.simulation.faults import Fault, arm, forget_replaced, gentle_schedule, heal, schedule, weight
+from tests.simulation.faults import Fault, arm, forget_replaced, gentle_schedule, heal, schedule, sides, weight
 from tests.simulation.world import Load, World
 
 FAULTS_FROM_S, FAULTS_UNTIL_S = 2.0, 12.0
@@ -145,7 +145,7 @@ def _unfinished(world: World) -> str:
 
 def _check_end(world: World, faults: list[Fault]) -> None:
     invariants.i1_confirmed_is_kept(world)
-    invariants.i8_attempts_are_limited(world, weight(faults, world.settings))
+    invariants.i8_attempts_are_limited(world, weight(faults, world.settings), sides(faults, world.settings))
     if world.declarers and not world.history.violations:
         topology.i16_all_nodes_have_the_same_topology(world)
         topology.i16_what_was_answered_is_so(world)

@@ -42,6 +42,9 @@ FOUND = {
     1_001_368: "I1: a worker can not get the arguments of an earlier submission",
     1_002_643: "I1: a node with an empty disk calls the chunks of others lost",
     2_001_670: "R7: a disk holds a settlement without the result that came with it",
+    4_005_490: "I2: what a peer has seen settled is not sent to it, and it does not say so",
+    5_001_956: "I4: an acknowledgement to a former process is taken for one of this one",
+    5_002_744: "I3: a lane is forgotten while a part of what is read for it has yet to come",
     4_000_574: "I3: a second outcome is said again after its value was dropped",
 }
 """Seeds that have shown a bug of the core once. What they draw changes with the simulation; the unit tests hold the rule."""

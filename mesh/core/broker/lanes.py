@@ -94,7 +94,7 @@ class Lane:
     @property
     def available(self) -> bool:
         """Whether the first message in line is in memory."""
-        return bool(self.records) and (not self.paged or self.records[0].order < self.next_paged)
+        return bool(self.records) and (not (self.paged or self._expected) or self.records[0].order < self.next_paged)
 
     @property
     def needs_refill(self) -> bool:
@@ -103,8 +103,8 @@ class Lane:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits here."""
-        return not (self.records or self.paged)
+        """Whether nothing waits here, nor is about to when all segments of a chunk have been read."""
+        return not (self.records or self.paged or self._expected)
 
     # -- to the disk and back --------------------
 

@@ -113,7 +113,7 @@ def _leave(lane: Lane) -> None:
     if lane.paged:
         if lane.needs_refill:
             lane.queue.hungry[lane.kind] = None
-    elif not lane.records:
+    elif lane.empty:
         lane.queue.forget(lane)
 
 

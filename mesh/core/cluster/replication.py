@@ -16,7 +16,7 @@ from mesh.core.cluster.streams import Stream
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
-from mesh.wire.entries import Chunk, Entry, Message, Scope
+from mesh.wire.entries import Chunk, Entry, Message, Result, Scope
 from mesh.wire.messages import LeasesHeard, Reign, Release, Replicate, Replicated, Report, Welcome
 
 
@@ -51,7 +51,8 @@ class Replication:
         self.deputies: list[str] = []
         self._full: set[str] = set()
         self.leases = Leases(self, replica, membership, turn, settings)
-        self._reports = 0
+        self._reports = int.from_bytes(me.bulk_journal[:4], "big")
+        """Number of the last report, and so of its two streams; what is still said to a former process must not fit those of this one."""
         self._awaited_welcome = 0
         self._settled_unheard: list[tuple[Journal, int]] = []
         """What was settled after the last report, which called it live, and before its Welcome opened the stream."""
@@ -63,11 +64,16 @@ class Replication:
         """Members that reported bulk journals of others: released once deputies cover those (R18b)."""
         self._acks: dict[str, Replicated] = {}
         self._settled_back: dict[str, dict[bytes, list[int]]] = {}
-        replica.on_added.append(self._on_grown)
+        replica.on_added.append(self._on_added)
         replica.on_passed.append(self._on_grown)
         replica.on_settled.append(self._on_settled)
 
     # -- changes of the replica --------------------
+
+    def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
+        self._on_grown(journal)
+        if self.leases.soft and isinstance(entry, Result):
+            self.leases.settled(entry.id)  # this node may have seen its message settled before the coordinator handed it out
 
     def _on_grown(self, journal: Journal, *_: object) -> None:
         for stream in self.streams.values():
@@ -181,7 +187,7 @@ class Replication:
         try:
             for append in message.appends:
                 if stream is not None:
-                    stream.cursors[append.journal] = max(stream.cursors.get(append.journal, 0), append.upto)
+                    stream.heard(append)
                 stale = self._replica.apply(append)
                 if stale:
                     self._settled_back.setdefault(sender, {}).setdefault(append.journal, []).extend(stale)

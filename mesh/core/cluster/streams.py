@@ -81,6 +81,15 @@ class Stream:
         if journal.name not in self.behind and self.wants(journal) and journal.upto > self.cursors.get(journal.name, 0):
             self.behind[journal.name] = None
 
+    def heard(self, append: Append) -> None:
+        """The peer has sent a stretch, which it need not be sent, unless there are entries before it that it has not been told of yet.
+
+        It may have seen those settled by somebody else, and says so when it is sent them.
+        """
+        cursor = self.cursors.get(append.journal, 0)
+        if append.base <= cursor < append.upto:
+            self.cursors[append.journal] = append.upto
+
     def settle(self, journal: Journal, sequence: int) -> None:
         """An entry was settled: the peer must know if it was sent, or reported, that entry."""
         if sequence <= self.cursors.get(journal.name, 0):

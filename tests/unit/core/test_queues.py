@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.config import Settings
+from mesh.core.broker.lanes import Run
 from mesh.core.broker.queues import Queue, Record
 from mesh.core.broker.selection import SAMPLES_MAX, Ageing, take
 from mesh.core.cluster.replica import Journal
+from mesh.core.kinds import kind_of
 from mesh.core.states import RecordEvent, RecordState
 from mesh.wire.entries import Message, Scope
 from mesh.wire.topology import Properties
@@ -141,6 +144,24 @@ def test_lanes_for_one_node_or_worker_are_kept_apart_from_what_all_may_take() ->
     assert (len(queue.lanes), len(queue.shared), queue.aimed) == (1, 1, {})
     take_from(queue, "a", 1)
     assert (queue.lanes, queue.shared) == ({}, {})
+
+
+def test_a_lane_is_not_forgotten_while_a_part_of_what_is_read_for_it_has_yet_to_come() -> None:
+    """Found by a seed: what had come already was in a lane that nobody knew any more."""
+    queue = new_queue()
+    lane = queue.lane(kind_of(record(0).message))
+    journal = SimpleNamespace(name=b"p" * 16, paged=SimpleNamespace(walk=lambda first, last: [(first, 0, 10)]))
+    lane.insert_run(Run(0, journal, 1, 1, 0))
+    lane.insert_run(Run(5, journal, 2, 2, 0))
+    lane.paged = queue.ready = 2
+    first, second = lane.next_chunk(1000)
+    lane.paged = 0
+    lane.arrive([record(5)])
+    queue.push(record(9))
+    assert take_from(queue, "a", 1) == []
+    lane.arrive([record(0)])
+    assert orders(take_from(queue, "a", 3)) == [0, 5, 9]
+    assert (first.orders, second.orders) == ([0], [5])
 
 
 def test_a_level_of_priority_is_worth_a_head_start() -> None:

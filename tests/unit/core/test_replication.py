@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.wire.entries import Message, Scope, Status
-from mesh.wire.messages import Confirm, OutcomesKept, Release, Replicate, Replicated, Submit
+from mesh.wire.entries import Message, Result, Scope, Status
+from mesh.wire.messages import Confirm, OutcomesKept, Release, Replicate, Replicated, Report, Submit
 from tests.unit.core.cluster import Cluster
 
 
@@ -71,6 +71,23 @@ def test_r6_under_replicated_entries_are_copied_when_a_peer_appears(three: Clust
     three.run(0.5)
     assert three[three.coordinator].replication.under_replicated() == 0
     assert sum("message:t1" in node.on_disk() for node in three.running()) >= 2
+
+
+def test_i4_an_acknowledgement_to_a_former_process_does_not_fit_the_streams_of_the_next_one(three: Cluster) -> None:
+    """Found by a seed: it waited for a deputy, and named more batches and more copies than the new process had sent and got."""
+    three.crash("c")
+    three.start("c")
+    three.until(three.agreed)
+    numbers = [report.number for report in three.messages(Report, "c")]
+    assert len(numbers) > 1
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_i12_a_lease_goes_with_the_result_where_its_message_is_not_known(three: Cluster) -> None:
+    replica, replication = three["b"].replica, three["b"].replication
+    replication.leases.soft["t1"] = ("w", "a")
+    replica.write(Result("t1", Status.SUCCESS))
+    assert not replication.leases.soft
 
 
 def test_r6_members_that_left_politely_do_not_count() -> None:

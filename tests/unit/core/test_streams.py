@@ -109,6 +109,22 @@ def test_r7_the_own_journal_with_the_results_leaves_before_those_that_say_what_w
     assert [name for names in journals for name in names][-1] == foreign.journal
 
 
+def test_i2_what_a_peer_sends_does_not_stand_for_what_it_was_not_sent_before() -> None:
+    """Found by a seed: the peer had seen entries settled by a third one, and was never sent them, so that it could not say so."""
+    source = Source(batch_bytes=300)
+    source.write(4, size=100)
+    sent = sequences(source.pump())
+    assert max(sent) < 4
+    source.replica.apply(Append(OWN, "w", Scope.BULK, 4, 5, 0, []))
+    source.stream.heard(Append(OWN, "w", Scope.BULK, 4, 5, 0, []))
+    while batch := source.pump():
+        sent += sequences(batch)
+    assert sent == [1, 2, 3, 4]
+    source.stream.heard(Append(OWN, "w", Scope.BULK, 5, 6, 0, []))
+    source.replica.apply(Append(OWN, "w", Scope.BULK, 5, 6, 0, []))
+    assert source.pump() is None
+
+
 def test_r7_what_is_still_to_be_settled_at_a_former_deputy_is_handed_back() -> None:
     source = Source(batch_bytes=300)
     source.write()
