@@ -133,6 +133,19 @@ def test_an_exclusive_queue_goes_with_its_owner_after_a_takeover_too() -> None:
     assert cluster[cluster.coordinator].topology.queue("auto") is not None
 
 
+def test_a_queue_that_had_a_consumer_goes_after_a_takeover_that_the_consumer_did_not_survive() -> None:
+    cluster = three()
+    leader = cluster.coordinator
+    client = cluster.client(leader)
+    rows(client.change(queue("q", auto_delete=True), queue("unused", auto_delete=True)))
+    cluster.consumer(leader, queues=["q"])
+    cluster.run(1.0)
+    cluster.crash(leader)
+    cluster.until(cluster.agreed, 10.0)
+    cluster.run(8.0)
+    assert list(cluster[cluster.coordinator].topology.queues) == ["unused"]
+
+
 def test_a_queue_expires_when_it_is_not_used(alone: tuple[Cluster, Client]) -> None:
     cluster, client = alone
     rows(client.change(queue("q", expires_ms=2000)))
