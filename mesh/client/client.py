@@ -37,6 +37,7 @@ from mesh.wire.messages import (
     NewCoordinator,
     Notice,
     OutcomesKept,
+    Recall,
     Results,
     SessionReply,
     Taken,
@@ -420,7 +421,7 @@ class Client:
         unconsumed: list[str] = []
         with self.lock:
             for reply in replies:
-                if isinstance(reply, Deliver | OutcomesKept | Taken):
+                if isinstance(reply, Deliver | OutcomesKept | Taken | Recall):
                     wake += self.consumers.on(reply)
                 elif isinstance(reply, Results):
                     wake += self._pending.settle(self._large.keep(reply, self._pending))

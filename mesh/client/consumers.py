@@ -5,6 +5,7 @@ Messages come in whoever works the connection; user code runs only in the thread
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +25,7 @@ from mesh.wire.messages import (
     OutcomeKind,
     Outcomes,
     OutcomesKept,
+    Recall,
     Take,
     Taken,
     WorkerGone,
@@ -266,6 +268,19 @@ class Subscription:
                 self.holdings.ready.remove(delivery)
                 self.holdings.settle(Outcome(delivery.id, OutcomeKind.RETURNED))
 
+    def recall(self, recall: Recall) -> None:
+        """Another consumer has nothing to do: the youngest that nobody has seen here go back, as many as it can take."""
+        ready, wanted, kept, count = self.holdings.ready, set(recall.ids), [], recall.count
+        with contextlib.suppress(IndexError):  # another thread takes them meanwhile
+            while count:
+                delivery = ready.pop()
+                if delivery.id in wanted:
+                    self.holdings.settle(Outcome(delivery.id, OutcomeKind.RETURNED))
+                    count -= 1
+                else:
+                    kept.append(delivery)
+        ready.extend(reversed(kept))
+
     def on_taken(self, taken: Taken) -> None:
         """The answer to a Take."""
         request = self._requests.get(taken.number)
@@ -371,7 +386,7 @@ class Consumers:
             if subscription.over:
                 del self._by_id[subscription.id]
 
-    def on(self, reply: Deliver | OutcomesKept | Taken) -> list[Wake]:
+    def on(self, reply: Deliver | OutcomesKept | Taken | Recall) -> list[Wake]:
         """Something came for a consumer; returns whom to wake."""
         subscription = self._by_id.get(reply.worker)
         if subscription is None:
@@ -381,6 +396,9 @@ class Consumers:
             return []
         if isinstance(reply, Taken):
             subscription.on_taken(reply)
+            return []
+        if isinstance(reply, Recall):
+            subscription.recall(reply)
             return []
         for delivery in subscription.accept(reply.deliveries):
             self._fetch(subscription, delivery)

@@ -39,7 +39,7 @@ class Recalls:
     def tick(self) -> None:
         """Call back what idle slots can take. To be called after a dispatch: nothing is ready for these slots."""
         workers = [worker for worker in self._broker.workers.values() if worker.synced]
-        laden = [worker for worker in workers if len(worker.leases) > worker.slots and not worker.is_consumer]
+        laden = [worker for worker in workers if len(worker.leases) > worker.slots]
         self._asked = {worker.id: self._asked[worker.id] for worker in laden if worker.id in self._asked}
         room = {worker.id: worker.free_slots for worker in workers if worker.free_slots > 0} if laden else {}
         if not room:

@@ -109,12 +109,14 @@ def test_a_message_near_a_node_is_called_back_from_a_worker_there_that_is_busy(c
     assert list(holder.held) == ["t0", "t2"]
 
 
-def test_consumers_of_plain_messages_keep_what_they_have(cluster: Cluster) -> None:
+def test_what_a_consumer_has_not_seen_is_called_back_for_one_that_has_nothing(cluster: Cluster) -> None:
     consumer = cluster.consumer("a", prefetch=10)
     cluster.client("a").submit(*(f"t{number}" for number in range(5)), task="")
-    cluster.consumer("b", prefetch=10)
+    idle = cluster.consumer("b", prefetch=10)
     cluster.run(2)
-    assert consumer.got(Recall) == []
+    assert list(idle.held) == ["t4"]
+    assert [delivery.attempt for delivery in idle.deliveries] == [1]
+    assert list(consumer.held) == ["t0", "t1", "t2", "t3"]
 
 
 @settings(max_examples=30, deadline=None)

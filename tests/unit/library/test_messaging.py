@@ -247,6 +247,18 @@ def test_two_consumers_share_a_queue(connection: Connection, queue: str) -> None
         assert {message.body for message in messages if message is not None} == {0, 1}
 
 
+def test_a_consumer_with_nothing_to_do_gets_what_another_has_not_begun(connection: Connection, queue: str) -> None:
+    connection.publish_many(range(10), routing_key=queue)
+    with connection.consume(queue) as busy:
+        assert busy.next(5).body == 0  # type: ignore[union-attr]
+        with connection.consume(queue) as idle:
+            message = idle.next(5)
+            assert message is not None
+            assert (message.body, message.attempt) == (9, 1), "the youngest, and nobody had tried it"
+            message.ack()
+            assert busy.next(5).body == 1  # type: ignore[union-attr]
+
+
 def test_callbacks_run_in_the_thread_that_runs_the_connection(connection: Connection, queue: str) -> None:
     seen: list[tuple[object, int]] = []
 
