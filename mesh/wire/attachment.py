@@ -46,7 +46,8 @@ class Submit(msgspec.Struct, array_like=True, tag=43):
     granted: int = 0
     """The number of the Submit that a Go has let in: this one has its messages, or the first of them."""
     several: bool = False
-    """The messages of several callers: rather than have all of them wait it is refused with ``apart``."""
+    """The messages of several callers: it is refused with ``apart`` rather than have all of them wait, or one not know that its message was
+    in no queue's way."""
 
 
 class Confirm(msgspec.Struct, array_like=True, tag=44):

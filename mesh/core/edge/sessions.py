@@ -69,6 +69,7 @@ QUESTIONS_MAX = 10_000
 QUESTION_TIMEOUT_S = 30.0
 """After so long an answer will not come: it was lost with a coordinator."""
 KINDS = ("client", "worker")
+WHOSE = "apart: some of the messages are in no queue's way; submit those of each caller by themselves, so that it is clear whose"
 PLAIN = [""]
 """The tasks that the consumers of a client offer: none but plain messages."""
 MAX_ID_CHARS = 255
@@ -206,6 +207,8 @@ class Edge:
         try:
             if not problem:
                 submit = self.publishing.route(submit, self.wall_ms, plainly=plainly)
+            if submit.several and isinstance(submit, RoutedSubmit) and submit.unroutable:
+                problem = WHOSE
         except Unroutable as error:
             problem = f"unroutable: {error}"
         if problem:

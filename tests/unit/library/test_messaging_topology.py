@@ -68,6 +68,14 @@ def test_what_no_queue_takes_is_counted_or_with_mandatory_an_error(connection: C
         connection.publish(b"", exchange="there-is-none", routing_key="k", mandatory=True)
 
 
+def test_each_publish_hears_of_its_own_messages_only(connection: Connection, name: str) -> None:
+    connection.declare(Queue(name, Exchange(name), "here"))
+    keys = ["here", "nowhere"] * 20
+    publishing = [connection.publish_soon(key, exchange=name, routing_key=key) for key in keys]
+    assert [one.wait().unroutable for one in publishing] == [0, 1] * 20
+    assert taken(connection, name) == ["here"] * 20
+
+
 def test_bindings_are_made_and_taken_back(connection: Connection, name: str) -> None:
     connection.declare(Exchange(name), Queue(name))
     connection.bind(name, name, "key")
