@@ -125,7 +125,7 @@ def test_what_a_killed_consumer_held_comes_to_the_next_one(ready: Machine) -> No
     holder = ready.python_spawn("hold.py")
     holder.wait_for("holds precious", START_S)
     holder.kill()
-    row = json.loads(ready.mesh("get", "work", "--wait", "10", "--json").stdout)
+    row = json.loads(ready.mesh("get", "work", "--wait", "25", "--json", timeout_s=40).stdout)
     assert (row["body"], row["attempt"]) == ("precious", 2)
 
 

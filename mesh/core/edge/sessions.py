@@ -429,7 +429,7 @@ class Edge:
     def tick(self) -> None:
         """Forget sessions that are silent."""
         for session in list(self.sessions.values()):
-            limit_s = self._settings.worker_timeout_s if session.workers else self._settings.session_timeout_s
+            limit_s = self._settings.worker_timeout_s if session.kind == "worker" else self._settings.session_timeout_s
             if self.now - session.heard_at > limit_s:
                 self.close(session.id)
         self.gate.tick()
