@@ -9,9 +9,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+
+from msgspec.structs import replace
 
 from mesh import ids, result
 from mesh.client.client import Client
@@ -43,6 +46,7 @@ from mesh.signature import (
 from mesh.task import AsyncTask, Task
 from mesh.wire.bodies import encode_call
 from mesh.wire.entries import Message
+from mesh.wire.topology import Properties
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +57,7 @@ MAX_NAME = 255
 """Most characters in a task id, a task's name and a queue's name."""
 MAIN = "__main__"
 MAX_DELIVERIES = 1000
+EXPIRES_S_MAX = 1e10
 _SHORT_TEXT = re.compile(r"[^\ud800-\udfff]{1,255}", re.DOTALL)
 
 
@@ -273,7 +278,10 @@ class Mesh:
         eta_ms = _eta_ms(options["countdown"]) if "countdown" in options else 0
         deliveries = options.get("max_deliveries", own.get("max_deliveries"))
         _check_deliveries(deliveries)
-        return Message(id, way.queue, call.task, body, 0, eta_ms, deliveries or 0, properties=way.properties)
+        properties = way.properties
+        if "expires" in options:
+            properties = replace(properties or Properties(), expires_ms=_expires_ms(options["expires"]))
+        return Message(id, way.queue, call.task, body, 0, eta_ms, deliveries or 0, properties=properties)
 
     def _declare(self, client: Client, deadline_s: float) -> None:
         """Have the mesh know the topology of ``conf``, once for each node that we attach to."""
@@ -372,3 +380,13 @@ def _eta_ms(countdown: float) -> int:
     if isinstance(countdown, bool) or not isinstance(countdown, (int, float)) or not 0 <= countdown < math.inf:
         raise UsageError(f"countdown must be a number of seconds from 0 up, not {countdown!r}")
     return int((time.time() + countdown) * 1000) if countdown else 0
+
+
+def _expires_ms(expires: float | datetime) -> int:
+    if isinstance(expires, datetime) and expires.tzinfo is not None:
+        return max(1, int(expires.timestamp() * 1000))
+    if isinstance(expires, bool) or not isinstance(expires, (int, float)) or not 0 < expires <= EXPIRES_S_MAX:
+        raise UsageError(
+            f"expires must be a number of seconds above 0 and at most {EXPIRES_S_MAX:.0e}, or a datetime with a time zone, not {expires!r}"
+        )
+    return int((time.time() + expires) * 1000)

@@ -243,6 +243,10 @@ class TaskDropped(TaskError):
     """The task was dropped before it ran: its queue was over its limit, and ``overflow`` is ``drop-head`` or ``dead-letter``."""
 
 
+class TaskExpired(TaskError):
+    """The task was not begun before it expired: by its own ``expires``, or by the ``message_ttl`` of its queue."""
+
+
 # -- the machine's --------------------
 
 

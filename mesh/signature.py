@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack
 
@@ -50,6 +51,7 @@ class CallOptions(TaskOptions, total=False):
 
     task_id: str | None
     countdown: float | None
+    expires: float | datetime | None
 
 
 TASK_OPTIONS = tuple(TaskOptions.__annotations__)

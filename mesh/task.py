@@ -66,9 +66,10 @@ class Task(Generic[P, R]):
         ``queue``, or ``exchange`` and ``routing_key``, replace what the task or ``app.conf`` say (:class:`mesh.routes.Router` has the
         rules); ``headers`` are for a headers exchange. ``priority`` is from 0 to 255, higher ones first. ``affinity="local"`` prefers
         workers on the node that the task is submitted at, ``node=`` and ``worker=`` name the only one. ``task_id`` (1 to 255 characters)
-        replaces the random one, and the mesh runs one id once; ``countdown`` is in seconds from now; ``max_deliveries`` (1 to 1,000) is how
-        often it may be delivered before it fails with DeliveriesExhausted. None leaves it to the task. Raises TypeError for an unknown
-        option, UsageError for a value out of range.
+        replaces the random one, and the mesh runs one id once; ``countdown`` is in seconds from now. ``expires`` is in
+        seconds from now, too, or an instant (a datetime with a time zone): what no worker was given by then fails with TaskExpired, and
+        its state is REVOKED. ``max_deliveries`` (1 to 1,000) is how often it may be delivered before it fails with DeliveriesExhausted.
+        None leaves it to the task. Raises TypeError for an unknown option, UsageError for a value out of range.
         """
         refuse_unknown(f"{self.name}.apply_async()", options, CALL_KEYWORDS)
         return self._publisher.submit_many([Signature[R](self._publisher, self.name, args, kwargs, options)])[0]

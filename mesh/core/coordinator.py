@@ -156,6 +156,7 @@ class Coordinator:
         if (broker.dirty or self._dispatcher.held or broker.overflow.grown) and self.has_authority():
             self._dispatcher.dispatch()
             broker.overflow.trim(broker.queues, broker.records)
+            broker.expiry.end()
         broker.admission.advance()
 
     def successor(self, *, willing: bool = False) -> str:
@@ -199,6 +200,8 @@ class Coordinator:
         self._broker.tick(self.now)
         self._broker.declarations.tick(self.now, self._election.term, authority=self.has_authority())
         self._broker.overflow.look_at_all(self._broker.queues)
+        if self._broker.expiry and self.has_authority():
+            self._broker.expiry.tick()
         if not self._broker.dirty and self.has_authority():
             self._dispatcher.recalls.tick()
         consumers = self._dispatcher.consumers_changed(self.now - self._began_at)

@@ -45,3 +45,8 @@ def problem_of(properties: Properties) -> str:
 def is_for_declared(message: Message) -> bool:
     """Whether a message was routed to a queue that was declared (R22)."""
     return message.properties is not None and message.properties.declared
+
+
+def expires(message: Message) -> bool:
+    """Whether there is an instant after which a message is not handed out any more."""
+    return message.properties is not None and message.properties.expires_ms > 0

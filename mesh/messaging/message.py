@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mesh.errors import UsageError
 from mesh.wire.bodies import decode, encode
 from mesh.wire.messages import Delivery, OutcomeKind
-from mesh.wire.topology import HeaderValue, Properties
+from mesh.wire.topology import Death, HeaderValue, Properties
 
 OBJECT = "application/x-mesh"
 """Content type of a body that is a Python value, in the encoding of task arguments."""
@@ -122,6 +122,13 @@ class Message:
     def reply_to(self) -> str:
         """Where an answer is wanted: by custom the name of a queue."""
         return self.properties.reply_to
+
+    @property
+    def deaths(self) -> Sequence[Death]:
+        """The queues that have given it up before, the latest first, as RabbitMQ's ``x-death``: ``queue``, ``reason`` (``rejected``,
+        ``expired``, ``maxlen``, ``delivery_limit``), ``count``, and of the first time ``at_ms``, ``exchange`` and ``routing_key``.
+        """
+        return self.properties.deaths
 
     # -- how it ends --------------------
 

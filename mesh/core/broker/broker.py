@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from msgspec.structs import replace
-
 from mesh.config import Settings
 from mesh.core.broker.admission import Admission
 from mesh.core.broker.arguments import QueueArguments
 from mesh.core.broker.bodies import LargeBodies, lost
-from mesh.core.broker.dead_letters import DeadLetters, renewed
+from mesh.core.broker.dead_lettering import DeadLettering, dropped
+from mesh.core.broker.dead_letters import DeadLetters, renewed, revived
 from mesh.core.broker.declarations import Declarations
 from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.early_offers import EarlyOffers
+from mesh.core.broker.expiry import Expiry
 from mesh.core.broker.lost_and_found import LostAndFound
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
@@ -44,7 +44,6 @@ Post = Callable[[str, PeerMessage, bool], None]
 """(node, message, after commit): hand a message to a node's edge, this one's included."""
 
 EXHAUSTED = "mesh.errors.DeliveriesExhausted"
-DROPPED = "mesh.errors.TaskDropped"
 
 
 class Broker:
@@ -88,7 +87,9 @@ class Broker:
         self.pushes = Pushes(self, replica, post)
         self.admission = Admission(arguments, lambda: self.queues, lambda node, answer: post(node, answer, False), tell)
         self.ageing = Ageing(settings)
-        self.overflow = Overflow(arguments, self.ageing, self.drop, tell)
+        self.dead_lettering = DeadLettering(self, replica, topology, arguments, self._give_back)
+        self.overflow = Overflow(arguments, self.ageing, self.dead_lettering, tell)
+        self.expiry = Expiry(self, replica, membership, settings)
         self.placement = Placement(self, membership, topology)
         self.paging = Paging(self, replica)
         self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
@@ -121,6 +122,7 @@ class Broker:
         self.workforce.judge_synced()
         self.takeover.restore_leases()
         self.lost_and_found.begin()
+        self.expiry.begin()
         self.dirty = True
 
     def end(self) -> None:
@@ -142,6 +144,7 @@ class Broker:
         self.declarations.reset()
         self.purge.reset()
         self.lost_and_found.reset()
+        self.expiry.reset()
 
     def _leases(self) -> dict[str, tuple[str, str]]:
         return {id: (worker.id, worker.node) for worker in self.workers.values() for id in worker.leases}
@@ -178,7 +181,7 @@ class Broker:
             self._supersede(known, journal, sequence, message)
             return
         paged = self.paging.find(id)
-        if paged is not None and rank(message, journal, sequence) > (0, paged[0].name, paged[1]):
+        if paged is not None and rank(message, journal, sequence) > (0, 0, paged[0].name, paged[1]):
             self._replica.settle(*paged)
             paged = None
         if known is not None or paged is not None or id in self.results or id in self.ended:
@@ -201,6 +204,7 @@ class Broker:
             self.takeover.restore_lease(id)
         if message.properties is not None:
             self.lost_and_found.came(message)
+            self.expiry.came(message)
         if self.dead_letters and (held_at := self.dead_letters.held(id)) is not None:
             self._replica.settle(*held_at)  # published again, or brought by a merge: it is live after all
         self.overflow.grown.add(queue.name)
@@ -226,14 +230,14 @@ class Broker:
         worker = self.workers.get(known.worker) if known.state is RecordState.LEASED and known.held is None else None
         self._remove(known)
         self._replica.settle(known.journal, known.sequence)
-        self._expect_result(message, known.journal)
+        self.expect_result(message, known.journal)
         self._original_order = known.order
         self._enqueue(journal, sequence, message)
         self._original_order = None
         if worker is not None:
             self._lease(self.records[message.id], worker)
 
-    def _expect_result(self, message: Message, journal: Journal) -> None:
+    def expect_result(self, message: Message, journal: Journal) -> None:
         """The node that accepted it is told its result when that comes, though the entry is no longer its own."""
         if not is_plain(message):
             self.watchers.add(message.id, journal.owner)
@@ -255,9 +259,9 @@ class Broker:
             record = self.records.get(entry.id)
             if record is not None and record.journal is journal and record.sequence == sequence:
                 self._remove(record)
-                self._expect_result(entry, journal)  # settled elsewhere: its result is on the way
+                self.expect_result(entry, journal)  # settled elsewhere: its result is on the way
             elif type(entry) is Header:
-                self._expect_result(entry, journal)
+                self.expect_result(entry, journal)
 
     def _remove(self, record: Record) -> None:
         del self.records[record.message.id]
@@ -296,6 +300,7 @@ class Broker:
             worker.leases.pop(record.message.id, None)
         queue.leased -= 1
         self.dirty = True
+        self.expiry.came(record.message)
         if self.paging.put_back(record):
             return
         record.move(RecordEvent.GIVEN_BACK)
@@ -317,20 +322,19 @@ class Broker:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = (worker.name or worker.id) if worker is not None else record.worker
         attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
-        again = renewed(message, (*message.history, attempt), self._delayed.eta_ms(message, record.journal))
+        again = renewed(message, (*message.history, attempt), self._membership.skew_ms(record.journal.owner))
         limit = message.max_deliveries or self.arguments.of(message.queue).max_deliveries
         if again.attempts >= limit:
             text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
-            self._replica.write(DeadLetter(again, text, self.wall_ms))
-            self._finish(record, Outcome(message.id, status=Status.FAILURE, failure=Failure(EXHAUSTED, text)), worker)
+            outcome = Outcome(message.id, status=Status.FAILURE, failure=Failure(EXHAUSTED, text))
+            self.dead_lettering.give_up(record, "delivery_limit", text, letter=True, last=again, outcome=outcome, worker=worker)
             return
         self._original_order = record.order
         self._remove(record)
         self._replica.settle(record.journal, record.sequence)
         self._replica.write(again)
         self._original_order = None
-        if record.journal.owner != self._me.id:  # the new entry is ours: remember whose clients wait
-            self._expect_result(message, record.journal)
+        self.expect_result(message, record.journal)
 
     def revive(self, letter: DeadLetter) -> None:
         """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""
@@ -339,17 +343,11 @@ class Broker:
             self.results.forget(letter.message.id)
             self.ended.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
-            again = renewed(letter.message, ())
-            properties = again.properties
-            if properties is not None and properties.declared and self._topology.queue(again.queue) is None:
-                again.properties = replace(properties, declared=False)  # by a person's decision it goes there all the same
-            self._replica.write(again)
+            self._replica.write(revived(letter.message, self._topology.queue(letter.message.queue), self.wall_ms))
 
-    def drop(self, record: Record, why: str, letter: bool) -> None:
-        """It will not run: a task fails, and the message is kept as a dead letter if that is wanted."""
-        if letter:
-            self._replica.write(DeadLetter(record.message, why, self.wall_ms))
-        self._finish(record, dropped(record.message.id, why), None)
+    def drop(self, record: Record, why: str) -> None:
+        """It will not run, and nobody shall have it instead: a task fails."""
+        self.finish(record, dropped(record.message.id, why), None)
 
     def fail(self, id: str, why: str, owner: str) -> None:
         """The task of a message that was dropped has a result all the same: somebody may wait for it (decision 067)."""
@@ -360,11 +358,7 @@ class Broker:
         self._remove(record)
         self._replica.settle(record.journal, record.sequence, patient=patient)
 
-    def _reject(self, record: Record) -> None:
-        """Its consumer does not want it, nor shall another one have it."""
-        self.drop(record, "its consumer rejected it", letter=False)
-
-    def _finish(self, record: Record, outcome: Outcome, worker: WorkerState | None) -> None:
+    def finish(self, record: Record, outcome: Outcome, worker: WorkerState | None) -> None:
         """One transaction: settle the message, and write the result of a task."""
         plain = is_plain(record.message)
         self.withdraw(record, patient=plain)
@@ -414,12 +408,12 @@ class Broker:
 
     def _end_delivery(self, record: Record, outcome: Outcome, worker: WorkerState | None, worker_id: str) -> None:
         if outcome.kind in TERMINAL:
-            self._finish(record, outcome, worker)
+            self.finish(record, outcome, worker)
         elif record.state is RecordState.LEASED and record.worker == worker_id:
             if outcome.kind == OutcomeKind.RETURNED:
                 self._give_back(record)
             elif outcome.kind == OutcomeKind.REJECTED:
-                self._reject(record)
+                self.dead_lettering.give_up(record, "rejected", "its consumer rejected it")
             elif outcome.kind == OutcomeKind.REQUEUED:
                 self._lose(record, "its consumer gave it back")
             else:
@@ -450,7 +444,7 @@ class Broker:
         for record in self.bodies.take_whole():
             self._delayed.add(record)
         for record in self.bodies.take_lost():
-            self._finish(record, lost(record.message), None)
+            self.finish(record, lost(record.message), None)
 
     def tick(self, now: float) -> None:
         """What is due becomes ready; leases of workers that did not come back are void; old results go."""
@@ -463,7 +457,8 @@ class Broker:
             record.move(RecordEvent.DUE)
             record.order = self.next_order  # it comes now, as far as the line is concerned
             self.next_order += 1
-            queue.push(record)
+            (queue.push_apart if self.expiry.put_aside(record) else queue.push)(record)
+            self.expiry.came(record.message)
             self.dirty = True
         self.paging.take_due(self._delayed, self.wall_ms)
         self.workforce.tick(now)
@@ -471,8 +466,3 @@ class Broker:
             self.purge.go_on()
         self.lost_and_found.tick()
         self.results.expire(self.wall_ms)
-
-
-def dropped(id: str, why: str) -> Outcome:
-    """How a task ends that was dropped before it ran."""
-    return Outcome(id, status=int(Status.FAILURE), failure=Failure(DROPPED, why))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from mesh.core.cluster.replica import Journal
+from mesh.core.stamps import in_queue
 from mesh.wire.entries import Attempt, DeadLetter, Message
+from mesh.wire.topology import QueueDeclaration
 
 
 class DeadLetters:
@@ -57,14 +60,27 @@ def list_of(letter: DeadLetter) -> str:
     return letter.held_in or letter.message.queue
 
 
-def renewed(message: Message, history: tuple[Attempt, ...], eta_ms: int = 0) -> Message:
-    """The message as a new entry, with the attempts that were lost so far."""
-    return replace(message, attempts=len(history), eta_ms=eta_ms, history=history)
+def renewed(message: Message, history: tuple[Attempt, ...], skew_ms: int = 0) -> Message:
+    """The message as a new entry, with the attempts that were lost so far. ``skew_ms``: how far ahead the clock is that it went by."""
+    eta_ms = message.eta_ms - skew_ms if message.eta_ms else 0
+    properties = message.properties
+    if properties is not None and properties.expires_ms:
+        properties = replace(properties, expires_ms=properties.expires_ms - skew_ms)
+    return replace(message, attempts=len(history), eta_ms=eta_ms, history=history, properties=properties)
+
+
+def revived(message: Message, declared: QueueDeclaration | None, wall_ms: int) -> Message:
+    """A message as if it was published anew to its queue, which may be gone: by a person's decision it goes there all the same."""
+    properties = message.properties
+    if properties is not None:
+        properties = in_queue(replace(properties, expires_ms=0), declared, wall_ms)
+    return replace(message, attempts=0, eta_ms=0, history=(), properties=properties)
 
 
 def as_row(letter: DeadLetter) -> dict[str, Any]:
     """A dead letter as ``mesh queue dead-letters --json`` shows it."""
     message = letter.message
+    deaths = message.properties.deaths if message.properties is not None else ()
     return {
         "id": message.id,
         "task": message.task,
@@ -74,4 +90,5 @@ def as_row(letter: DeadLetter) -> dict[str, Any]:
         "attempts": [
             {"node": a.node, "worker": a.worker, "started_ms": a.started_ms, "ended_ms": a.ended_ms, "how": a.how} for a in message.history
         ],
+        "deaths": [msgspec.structs.asdict(death) for death in deaths],
     }

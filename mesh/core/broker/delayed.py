@@ -31,7 +31,6 @@ class Delayed:
         """The skew by which each node's instants were last taken."""
         self._unheard: dict[str, tuple[float, list[Record]]] = {}
         """Records of nodes whose clock is not known: (since when they wait, records)."""
-
         self._strange: dict[str, float] = {}
         """Nodes whose clock is not known, which have named instants of messages on the disk: since when that is waited for."""
 
@@ -60,6 +59,12 @@ class Delayed:
         since = self._strange.setdefault(owner, self._membership.now)
         return self._membership.now - since >= self._settings.takeover_patience_s
 
+    def _due_ms(self, message: Message, journal: Journal) -> int:
+        """When something is to be done about it: it is due, or expires before that."""
+        properties = message.properties
+        by_ms = properties.expires_ms if properties is not None and properties.expires_ms else message.eta_ms
+        return min(message.eta_ms, by_ms) - self._membership.skew_ms(journal.owner) if message.eta_ms else 0
+
     def add(self, record: Record) -> None:
         """Keep a record until it is due."""
         owner = record.journal.owner
@@ -70,17 +75,20 @@ class Delayed:
 
     def _push(self, owner: str, record: Record) -> None:
         self._skews_ms.setdefault(owner, self._membership.skew_ms(owner))
-        heapq.heappush(self._heap, (self.eta_ms(record.message, record.journal), record.order, record))
+        heapq.heappush(self._heap, (self._due_ms(record.message, record.journal), record.order, record))
 
     def take_due(self, wall_ms: int) -> list[Record]:
         """The records whose time has come, earliest first; none is handed out twice."""
         self._look_at_clocks()
         self._take_heard()
         due: list[Record] = []
+        early: list[Record] = []
         while self._heap and self._heap[0][0] <= wall_ms:
             record = heapq.heappop(self._heap)[2]
             if record.state is RecordState.DELAYED:
-                due.append(record)
+                (early if self._due_ms(record.message, record.journal) > wall_ms else due).append(record)
+        for record in early:  # by a clock that is a little less ahead than it was
+            self._push(record.journal.owner, record)
         return due
 
     def clear(self) -> None:
@@ -104,5 +112,5 @@ class Delayed:
                 moved = True
         if moved:
             waiting = [record for _, _, record in self._heap if record.state is RecordState.DELAYED]
-            self._heap = [(self.eta_ms(record.message, record.journal), record.order, record) for record in waiting]
+            self._heap = [(self._due_ms(record.message, record.journal), record.order, record) for record in waiting]
             heapq.heapify(self._heap)

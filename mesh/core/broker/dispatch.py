@@ -84,13 +84,14 @@ class Dispatcher:
 
     def _give(self, worker: WorkerState, limit: int, has_room: HasRoom) -> None:
         lanes = self._broker.placement.lanes(worker, worker.queues, has_room)
-        records = take(lanes, limit, self._broker.ageing) if lanes else []
+        records = take(lanes, limit, self._broker.ageing, self._broker.expiry.put_aside) if lanes else []
         if records:
             self._hand(worker, records)
 
     def _pull(self, worker: WorkerState, queue: str, count: int) -> list[Record]:
         """What a consumer gets that asks for so many now."""
-        return take(self._broker.placement.lanes(worker, (queue,), _never), count, self._broker.ageing)
+        lanes = self._broker.placement.lanes(worker, (queue,), _never)
+        return take(lanes, count, self._broker.ageing, self._broker.expiry.put_aside)
 
     def _hand(self, worker: WorkerState, taken: list[Record]) -> None:
         """Lease what was taken from its queue, and send it in frames that are not too large."""

@@ -8,21 +8,19 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from mesh.core.broker.arguments import DEAD_LETTER, Arguments, QueueArguments, describe
+from mesh.core.broker.dead_lettering import DeadLettering
 from mesh.core.broker.queues import Queue, Record
 from mesh.core.broker.selection import Ageing, take
 from mesh.core.states import RecordState
-
-GiveUp = Callable[[Record, str, bool], None]
-"""(record, why, as a dead letter): end a task that will not run."""
 
 
 class Overflow:
     """Trims the queues whose ``overflow`` is ``drop-head`` or ``dead-letter``."""
 
-    def __init__(self, arguments: QueueArguments, ageing: Ageing, give_up: GiveUp, tell: Callable[[str], None]) -> None:
+    def __init__(self, arguments: QueueArguments, ageing: Ageing, dead_lettering: DeadLettering, tell: Callable[[str], None]) -> None:
         self._arguments = arguments
         self._ageing = ageing
-        self._give_up = give_up
+        self._dead_lettering = dead_lettering
         self._tell = tell
         """Something for the log."""
         self.dropped: dict[str, int] = {}
@@ -85,7 +83,7 @@ class Overflow:
     def _drop(self, record: Record, why: str, letters: bool) -> None:
         queue = record.message.queue
         self.dropped[queue] = self.dropped.get(queue, 0) + 1
-        self._give_up(record, why, letters)
+        self._dead_lettering.give_up(record, "maxlen", why, letter=letters)
 
     def reset(self) -> None:
         """The reign is over."""

@@ -139,6 +139,7 @@ class Paging:
                 broker.next_order += end - start
             broker.overflow.grown.add(name)
             broker.lost_and_found.passed(number)
+            broker.expiry.passed(number)
             start = end
 
     # -- what is due --------------------
@@ -169,6 +170,7 @@ class Paging:
         queue.ready += len(sequences)
         queue.lane(kind).come(broker.next_order, journal, sequences, number)
         broker.next_order += len(sequences)
+        broker.expiry.passed(number)
         broker.dirty = True
 
     # -- in --------------------

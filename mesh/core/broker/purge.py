@@ -79,7 +79,7 @@ class Purge:
         )
         records = list(islice(waiting, most))
         for record in records:
-            broker.drop(record, why, False)
+            broker.drop(record, why)
         paged = list(islice(self._paged(queue, upto), most - len(records)))
         for journal, sequence, id, task in paged:
             self._dropped_upto[queue][journal.name] = sequence

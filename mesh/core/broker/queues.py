@@ -49,9 +49,16 @@ class Record:
         return delivery
 
 
-def rank(message: Message, journal: Journal, sequence: int) -> tuple[int, bytes, int]:
-    """Which of two entries for one id stands: an entry that counts one more attempt replaced the other, else the dot decides."""
-    return message.attempts, journal.name, sequence
+def rank(message: Message, journal: Journal, sequence: int) -> tuple[int, int, bytes, int]:
+    """Which of two entries for one id stands: one that has left a further queue as a dead letter, or else counts one more attempt, replaced
+    the other; else the dot decides.
+    """
+    return deaths_of(message), message.attempts, journal.name, sequence
+
+
+def deaths_of(message: Message) -> int:
+    """How often a message has left a queue as a dead letter."""
+    return sum(death.count for death in message.properties.deaths) if message.properties is not None else 0
 
 
 class Queue:
@@ -100,6 +107,11 @@ class Queue:
     def push(self, record: Record) -> None:
         """Append a READY record."""
         self.lane(kind_of(record.message)).records.append(record)
+        self.ready += 1
+        self.bytes += record.size
+
+    def push_apart(self, record: Record) -> None:
+        """Count a READY record that is in no lane: it is about to be ended."""
         self.ready += 1
         self.bytes += record.size
 

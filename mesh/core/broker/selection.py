@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mesh.config import Settings
 from mesh.core.broker.lanes import Lane
@@ -13,6 +13,8 @@ from mesh.core.states import RecordEvent, RecordState
 
 Rank = tuple[float, int]
 """What is lower goes first."""
+PutAside = Callable[[Record], bool]
+"""Whether a READY message that expires has, and was kept out of the way."""
 SAMPLES_MAX = 4096
 SAMPLES_A_LEVEL = 64
 """So exactly is it known when a message came, as parts of the time that is worth one level of priority."""
@@ -57,7 +59,12 @@ class Ageing:
         return (self._times[sample] - priority * level_s if self._times else -priority * level_s, order)
 
 
-def take(lanes: Sequence[Lane], limit: int, ageing: Ageing) -> list[Record]:
+def never(record: Record) -> bool:
+    """Nothing is put aside."""
+    return False
+
+
+def take(lanes: Sequence[Lane], limit: int, ageing: Ageing, put_aside: PutAside = never) -> list[Record]:
     """Up to ``limit`` READY records of these lanes, best rank first; they are LEASED then.
 
     A lane whose first message has to be read from the disk is left out, but nothing of a lower priority passes it.
@@ -66,14 +73,14 @@ def take(lanes: Sequence[Lane], limit: int, ageing: Ageing) -> list[Record]:
     if len(lanes) == 1:
         lane = lanes[0]
         while len(taken) < limit and lane.available:
-            _pop(lane, taken)
-        _leave(lane)
+            _pop(lane, taken, put_aside)
+        leave(lane)
     elif lanes:
-        _merge(lanes, limit, ageing, taken)
+        _merge(lanes, limit, ageing, taken, put_aside)
     return taken
 
 
-def _merge(lanes: Sequence[Lane], limit: int, ageing: Ageing, taken: list[Record]) -> None:
+def _merge(lanes: Sequence[Lane], limit: int, ageing: Ageing, taken: list[Record], put_aside: PutAside) -> None:
     """As a rule all priorities are equal, and the order of arrival is all that is compared."""
     heads: list[tuple[float, int, int]] = []
     touched: dict[int, Lane] = {}
@@ -95,7 +102,7 @@ def _merge(lanes: Sequence[Lane], limit: int, ageing: Ageing, taken: list[Record
         if any(priority > lane.priority and other < (level, order) for priority, other in away):
             heapq.heappop(heads)
             continue
-        _pop(lane, taken)
+        _pop(lane, taken, put_aside)
         touched[index] = lane
         if lane.available:
             order = lane.records[0].order
@@ -105,10 +112,10 @@ def _merge(lanes: Sequence[Lane], limit: int, ageing: Ageing, taken: list[Record
             if mixed and lane.paged:
                 away.append((lane.priority, ageing.rank(lane.priority, lane.next_paged)))
     for lane in touched.values():
-        _leave(lane)
+        leave(lane)
 
 
-def _leave(lane: Lane) -> None:
+def leave(lane: Lane) -> None:
     """Have the next of a lane read where that is due, and forget a lane that is used up."""
     if lane.paged:
         if lane.needs_refill:
@@ -117,9 +124,12 @@ def _leave(lane: Lane) -> None:
         lane.queue.forget(lane)
 
 
-def _pop(lane: Lane, taken: list[Record]) -> None:
+def _pop(lane: Lane, taken: list[Record], put_aside: PutAside) -> None:
     record = lane.records.popleft()
     if record.state is RecordState.READY:  # others stay in their lane until they come up
+        properties = record.message.properties
+        if properties is not None and properties.expires_ms and put_aside(record):
+            return
         record.move(RecordEvent.DELIVERED)
         lane.queue.handed_out(record)
         taken.append(record)

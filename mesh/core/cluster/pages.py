@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mesh.core.cluster.paged import Header
 from mesh.core.id_table import IdTable, key_of
-from mesh.core.kinds import Kind, is_for_declared, kind_of, properties_of
+from mesh.core.kinds import Kind, expires, is_for_declared, kind_of, properties_of
 from mesh.wire.entries import Message
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class Pages:
         """Lanes of which some message was routed to a declared queue."""
         self.delayed_lanes: set[int] = set()
         """Those of what is not due yet."""
+        self.mortal: set[int] = set()
+        """Lanes of which some message expires."""
         self.may_go: Callable[[Journal, int, Message], bool] = lambda journal, sequence, message: True
         """Whether a message is not needed in memory."""
         self.on_gone: Callable[[Gone], None] = lambda gone: None
@@ -180,9 +182,14 @@ class Pages:
         journal.paged.add(sequence, key, lane, len(message.body))
         if message.eta_ms:
             journal.delayed.add(sequence, message.eta_ms)
+        self._note_traits(lane, message)
+        return True
+
+    def _note_traits(self, lane: int, message: Message) -> None:
         if is_for_declared(message):
             self.declared.add(lane)
-        return True
+        if expires(message):
+            self.mortal.add(lane)
 
     def _place(self, journal: Journal, sequence: int) -> int:
         number = self._numbers.get(journal.name)
@@ -207,8 +214,8 @@ class Pages:
         sizes = [len(message.body) for message in messages]
         journal.paged.extend(sequences, keys, lanes, sizes)
         for lane, message in zip(lanes, messages, strict=True):
-            if lane not in self.declared and is_for_declared(message):
-                self.declared.add(lane)
+            if message.properties is not None:
+                self._note_traits(lane, message)
         if not self.delayed_lanes.isdisjoint(lanes):
             journal.delayed.add_many(sequences, [message.eta_ms for message in messages])
         self.on_passed(journal, sequences, lanes, sizes)
@@ -219,8 +226,9 @@ class Pages:
         number = self.lane_number(*self.lanes[lane], Due.NOW)
         for sequence in sequences:
             journal.paged.move(sequence, number)
-        if lane in self.declared:
-            self.declared.add(number)
+        for lanes in (self.declared, self.mortal):
+            if lane in lanes:
+                lanes.add(number)
         return number
 
     def page_in(self, journal: Journal, messages: dict[int, Message]) -> dict[int, Message]:
@@ -274,4 +282,6 @@ class Pages:
 def _stays(message: Message) -> bool:
     """Whether there is more to a message than the index can tell."""
     properties = message.properties
-    return (properties is not None and (properties.transient or bool(properties.deaths))) or _special(message) != _NOTHING_SPECIAL
+    if properties is not None and (properties.transient or properties.deaths or 0 < properties.expires_ms < message.eta_ms):
+        return True
+    return _special(message) != _NOTHING_SPECIAL

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from mesh.core.cluster.topology import Topology
 from mesh.core.routing.exchanges import DEFAULT_EXCHANGE
+from mesh.core.stamps import in_queue
 from mesh.errors import Unroutable
 from mesh.wire.attachment import Submit
 from mesh.wire.entries import Message
-from mesh.wire.topology import Properties, QueueDeclaration
+from mesh.wire.topology import Properties
 
 NO_PROPERTIES = Properties()
 
@@ -74,37 +75,18 @@ class Publishing:
         copies: list[Message] = []
         for queue in queues:
             id = f"{message.id}/{queue}" if copies else message.id
-            copies.append(replace(message, id=id, queue=queue, properties=self._of_queue(queue, properties, wall_ms)))
+            placed = in_queue(properties, self._topology.queue(queue), max(wall_ms, message.eta_ms))
+            copies.append(replace(message, id=id, queue=queue, properties=placed))
         return copies
 
     def _declare(self, messages: list[Message], wall_ms: int) -> None:
-        stamps: dict[str, Properties | None] = {}
+        stamps: dict[tuple[str, int], Properties | None] = {}
         for message in messages:
-            queue = message.queue
-            if queue not in stamps:
-                stamps[queue] = self._of_queue(queue, NO_PROPERTIES, wall_ms) if queue in self._topology.queues else None
-            message.properties = stamps[queue]
-
-    def _of_queue(self, queue: str, properties: Properties, wall_ms: int) -> Properties:
-        """The properties as they hold in a queue."""
-        declared = self._topology.queue(queue)
-        if declared is None:
-            return replace(properties, declared=False) if properties.declared else properties
-        return replace(
-            properties,
-            declared=True,
-            priority=properties.priority if declared.max_priority is None else min(properties.priority, declared.max_priority),
-            expires_ms=_earlier(properties.expires_ms, declared, wall_ms),
-            transient=properties.transient or not declared.durable,
-        )
-
-
-def _earlier(expires_ms: int, queue: QueueDeclaration, wall_ms: int) -> int:
-    """When a message expires in a queue: by its own time or the queue's, whichever comes first."""
-    if queue.message_ttl_ms is None:
-        return expires_ms
-    by_queue_ms = wall_ms + queue.message_ttl_ms
-    return min(expires_ms, by_queue_ms) if expires_ms else by_queue_ms
+            key = (message.queue, message.eta_ms)
+            if key not in stamps:
+                declared = self._topology.queue(message.queue)
+                stamps[key] = in_queue(NO_PROPERTIES, declared, max(wall_ms, message.eta_ms)) if declared is not None else None
+            message.properties = stamps[key]
 
 
 def _drop_or_raise(message: Message) -> None:

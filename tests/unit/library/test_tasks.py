@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,18 @@ def test_apply_async_takes_a_queue_an_id_and_a_countdown(place: Place, make_app:
     assert 90_000 < sent.eta_ms - time.time() * 1000 < 101_000
 
 
+def test_a_call_expires_after_seconds_or_at_an_instant(place: Place, make_app: MakeApp) -> None:
+    node, task = place.node(add), make_app().task(plus)
+    at = datetime.fromtimestamp(2e9, timezone(timedelta(hours=5)))
+    task.apply_async((1,), task_id="seconds", expires=100)
+    task.apply_async((1,), task_id="instant", expires=at, priority=3)
+    seconds, instant = (node.messages[id].properties for id in ("seconds", "instant"))
+    assert seconds is not None
+    assert 90_000 < seconds.expires_ms - time.time() * 1000 < 101_000
+    assert instant is not None
+    assert (instant.expires_ms, instant.priority) == (2_000_000_000_000, 3)
+
+
 def test_a_task_has_a_limit_of_deliveries_that_a_call_may_change(place: Place, make_app: MakeApp) -> None:
     node, app = place.node(add), make_app()
     task = app.task(max_deliveries=2)(plus)
@@ -179,6 +192,11 @@ def test_a_limit_of_deliveries_out_of_range_is_refused_at_the_decorator() -> Non
         {"countdown": -1},
         {"countdown": "1"},
         {"countdown": float("inf")},
+        {"expires": 0},
+        {"expires": True},
+        {"expires": "1"},
+        {"expires": float("nan")},
+        {"expires": datetime(2030, 1, 1)},
         {"max_deliveries": 0},
         {"max_deliveries": 1001},
         {"max_deliveries": 2.0},

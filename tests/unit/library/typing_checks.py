@@ -33,7 +33,7 @@ async def ping(host: str) -> float:
 assert_type(add(1, 2), int)
 assert_type(add.delay(1, y=2), AsyncResult[int])
 assert_type(add.delay(1).get(timeout=1), int)
-assert_type(add.apply_async((1, 2), queue="q", task_id="t", countdown=1.5).get(), int)
+assert_type(add.apply_async((1, 2), queue="q", task_id="t", countdown=1.5, expires=9).get(), int)
 assert_type(spell.delay(1).get(), str)
 assert_type(spell.s(1), Signature[str])
 assert_type(add.si(1, 2).delay(), AsyncResult[int])

@@ -1,0 +1,28 @@
+"""What a declared queue makes of the properties of a message that is put into it."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from mesh.wire.topology import Properties, QueueDeclaration
+
+
+def in_queue(properties: Properties, declared: QueueDeclaration | None, at_ms: int) -> Properties:
+    """The properties as they hold in a queue from the instant ``at_ms`` on, by the clock of the node that writes the message."""
+    if declared is None:
+        return replace(properties, declared=False) if properties.declared else properties
+    return replace(
+        properties,
+        declared=True,
+        priority=properties.priority if declared.max_priority is None else min(properties.priority, declared.max_priority),
+        expires_ms=_earlier(properties.expires_ms, declared, at_ms),
+        transient=properties.transient or not declared.durable,
+    )
+
+
+def _earlier(expires_ms: int, queue: QueueDeclaration, at_ms: int) -> int:
+    """When a message expires in a queue: by its own time or the queue's, whichever comes first."""
+    if queue.message_ttl_ms is None:
+        return expires_ms
+    by_queue_ms = at_ms + queue.message_ttl_ms
+    return min(expires_ms, by_queue_ms) if expires_ms else by_queue_ms
