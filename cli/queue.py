@@ -18,6 +18,7 @@ from mesh.core.cluster.policies import QUEUE_SETTINGS
 from mesh.errors import UsageError
 
 LETTERS = ("id", "task", "when", "reason")
+DEATHS = ("id", "queue", "reason", "times", "first", "exchange", "routing key")
 ATTEMPTS = ("id", "attempt", "node", "worker", "started", "lasted", "how it ended")
 
 
@@ -64,9 +65,10 @@ def list_(mesh: str | None, as_json: bool) -> None:
 @mesh_option
 @output.json_option
 def dead_letters(name: str, verbose: bool, mesh: str | None, as_json: bool) -> None:
-    """Show the tasks of QUEUE that were given up, oldest first.
+    """Show the tasks and messages of QUEUE that were given up, oldest first.
 
-    Each lost its worker max_deliveries times and failed with DeliveriesExhausted. It is kept until `mesh queue requeue`.
+    Each lost its worker max_deliveries times and failed with DeliveriesExhausted, or the queue's dead letter exchange led nowhere. It is
+    kept until `mesh queue requeue`.
     """
     with attached(Options({"mesh": mesh})) as questions:
         letters: list[dict[str, Any]] = questions.rows("dead-letters", name)
@@ -81,6 +83,9 @@ def dead_letters(name: str, verbose: bool, mesh: str | None, as_json: bool) -> N
     console.print(output.table(f"Dead letters of {name}", LETTERS, rows))
     if verbose:
         console.print(output.table("Attempts", ATTEMPTS, [row for letter in letters for row in history(letter)]))
+        died = [row for letter in letters for row in deaths(letter)]
+        if died:
+            console.print(output.table("Given up before by", DEATHS, died))
 
 
 def history(letter: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -97,6 +102,13 @@ def history(letter: dict[str, Any]) -> list[tuple[Any, ...]]:
         )
         for number, attempt in enumerate(letter["attempts"], 1)
     ]
+
+
+def deaths(letter: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The queues that a message had left as a dead letter before, the latest first, as rows of a table."""
+    names = ("queue", "reason", "count", "at_ms", "exchange", "routing_key")
+    rows = [[death[name] for name in names] for death in letter.get("deaths", ())]
+    return [(letter["id"], queue, reason, count, moment(at_ms), exchange, key) for queue, reason, count, at_ms, exchange, key in rows]
 
 
 def moment(wall_ms: int) -> str:

@@ -322,7 +322,7 @@ class Broker:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = (worker.name or worker.id) if worker is not None else record.worker
         attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
-        again = renewed(message, (*message.history, attempt), self._membership.skew_ms(record.journal.owner))
+        again = renewed(message, (*message.history, attempt), self.skew_ms(record.journal))
         limit = message.max_deliveries or self.arguments.of(message.queue).max_deliveries
         if again.attempts >= limit:
             text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
@@ -335,6 +335,10 @@ class Broker:
         self._replica.write(again)
         self._original_order = None
         self.expect_result(message, record.journal)
+
+    def skew_ms(self, journal: Journal) -> int:
+        """How far the clock by which the instants of a journal were named is ahead of this one."""
+        return self._membership.skew_ms(journal.owner)
 
     def revive(self, letter: DeadLetter) -> None:
         """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""

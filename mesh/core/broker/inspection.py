@@ -12,10 +12,12 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict, replace
 
+from mesh.core.broker.dead_letters import renewed
 from mesh.core.broker.purge import WAITING
 from mesh.core.broker.queues import Record
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.topology import Topology
+from mesh.core.stamps import in_queue
 from mesh.errors import InvalidTopology
 from mesh.wire.entries import LOST_AND_FOUND, QUARANTINE, Entry, Message
 from mesh.wire.topology import Properties
@@ -179,14 +181,14 @@ class Inspection:
             self._replica.settle(dot.journal, dot.sequence)
         else:
             return False
-        self._replica.write(self._into(message, to))
+        self._replica.write(self._into(renewed(message, message.history, broker.skew_ms(dot.journal)), to))
+        broker.expect_result(message, dot.journal)
         return True
 
     def _into(self, message: Message, queue: str) -> Message:
-        declared = self._topology.queue(queue) is not None
-        properties = message.properties
-        if properties is not None or declared:
-            properties = replace(properties or Properties(), declared=declared)
+        declared, properties = self._topology.queue(queue), message.properties
+        if properties is not None or declared is not None:
+            properties = in_queue(properties or Properties(), declared, max(self._broker.wall_ms, message.eta_ms))
         return replace(message, queue=queue, properties=properties)
 
 
