@@ -172,6 +172,7 @@ def watch_order(world: World, machine: Machine) -> None:
     hand = dispatcher._hand
 
     def checked(worker: WorkerState, taken: list[Record]) -> None:
+        i18_nothing_after_its_time(world, taken)
         i15_the_urgent_first(world, machine, worker, taken)
         hand(worker, taken)
 
@@ -190,6 +191,14 @@ def i15_the_urgent_first(world: World, machine: Machine, worker: WorkerState, ta
         if priority > lowest and record.state is RecordState.READY and task in worker.tasks and record.message.queue in worker.queues:
             world.violate(f"I15: {record.message.id} of priority {priority} waits, and one of {lowest} goes to {worker.id}")
             return
+
+
+def i18_nothing_after_its_time(world: World, taken: Iterable[Record]) -> None:
+    """I18: nothing is handed out more than 2 s after it has expired, while no clock is changed."""
+    for record in taken:
+        expiring = world.topology.expiring.get(record.message.id)
+        if expiring is not None and world.now > expiring.due_s + EARLY_S and world.clock_changed_at is None:
+            world.violate(f"I18: {record.message.id} handed out {world.now - expiring.due_s:.1f} s after it had expired")
 
 
 def excused(world: World) -> set[str]:

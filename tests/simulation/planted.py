@@ -11,7 +11,10 @@ from typing import Any
 from unittest.mock import patch
 
 from mesh.core.broker.broker import Broker
+from mesh.core.broker.dead_lettering import DeadLettering
+from mesh.core.broker.expiry import Expiry
 from mesh.core.broker.lost_and_found import LostAndFound
+from mesh.core.broker.queues import Record
 from mesh.core.broker.selection import Ageing, Rank
 from mesh.core.broker.takeover import Takeover
 from mesh.core.cluster.copies import Copies
@@ -220,6 +223,32 @@ def settlement_told_to_the_writer_only(on_settled: Callable[..., None], replicat
     for peer, cursor in cursors.items():
         if cursor is not None:
             hidden[peer].cursors[journal.name] = cursor
+
+
+# -- expiry and dead letters --------------------
+
+
+@replaces(Expiry, "put_aside")
+def expired_messages_handed_out(put_aside: Callable[..., bool], expiry: Expiry, record: Record) -> bool:
+    """I18: nothing is handed out after it has expired."""
+    return False
+
+
+@replaces(DeadLettering, "_copies")
+def copies_named_by_who_makes_them(copies: Callable[..., Any], dead_lettering: DeadLettering, *arguments: Any) -> Any:
+    """R8: both sides of a split give the copies of a dead letter the same ids."""
+    found, trouble = copies(dead_lettering, *arguments)
+    for copy in found[1:]:
+        copy.id += f"/{dead_lettering._broker._me.id}"
+    return found, trouble
+
+
+@replaces(DeadLettering, "_republish")
+def dead_letter_settled_before_it_is_written(republish: Callable[..., None], letters: DeadLettering, record: Record, copies: Any) -> None:
+    """I17: the old entry is settled in the transaction that writes the new ones; here they come with the next message that dies."""
+    early = vars(letters).get("early", [])
+    vars(letters)["early"] = copies
+    republish(letters, record, early)
 
 
 # -- topology --------------------

@@ -17,6 +17,7 @@ IMPATIENT = replace(SETTINGS, takeover_patience_s=1.5)
 THREE_COPIES = replace(IMPATIENT, copies=3)
 SMALL_BATCHES = replace(SETTINGS, replicate_batch_bytes=1 << 12, link_window_bytes=1 << 16)
 ROUTED = Load(topology=True)
+EXPIRING = Load(expiring=True)
 SEEDS = 100
 """So many schedules, of those that ``make simulate`` runs, or of one kind with other dice, have to be enough."""
 
@@ -63,7 +64,13 @@ CASES = [
     Case("priorities_ignored", "I15"),
     Case("the_last_declaration_heard_stands", "I16", CUTS, load=ROUTED, settings=IMPATIENT),
     Case("deletion_forgotten_with_the_process", "I16", CRASHES, load=ROUTED),
+    Case("expired_messages_handed_out", "I18", [Fault("worker_pause", 3.0, 5.0, host) for host in ("n0", "n1", "n2")], load=EXPIRING),
+    Case("copies_named_by_who_makes_them", "I18", [Fault("isolate", 4.0, 6.0, "coordinator")], load=EXPIRING, settings=IMPATIENT),
+    Case("dead_letter_settled_before_it_is_written", "I17", CRASHES, load=EXPIRING),
     Case("messages_of_deleted_queues_dropped", "I17", CUTS, load=ROUTED, settings=IMPATIENT),
+    Case("expired_messages_handed_out", "I18", [Fault("worker_pause", 3.0, 5.0, host) for host in ("n0", "n1", "n2")], load=EXPIRING),
+    Case("copies_named_by_who_makes_them", "I18", [Fault("isolate", 4.0, 6.0, "coordinator")], load=EXPIRING, settings=IMPATIENT),
+    Case("dead_letter_settled_before_it_is_written", "I17", CRASHES, load=EXPIRING),
     Case("messages_of_deleted_queues_stay_in_them", "I3", CUTS, load=ROUTED, settings=IMPATIENT),
     Case("settlement_by_an_own_append_not_told", "I2"),
     Case("outcomes_of_unknown_ids_thrown_away", "I3"),
@@ -127,7 +134,7 @@ CASES = [
         settings=SMALL_BATCHES,
     ),
 ]
-INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "I15", "I16", "I17", "R6", "R7", "R9"}
+INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "I15", "I16", "I17", "I18", "R6", "R7", "R9"}
 
 
 def broken(plan: run.Plan) -> set[str]:

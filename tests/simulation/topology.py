@@ -43,6 +43,15 @@ class Asked:
     """The answer says that nothing was changed."""
 
 
+@dataclass(frozen=True)
+class Expiring:
+    """A message with a time of its own."""
+
+    made_at_s: float
+    due_s: float
+    """True time after which it must not be handed out."""
+
+
 @dataclass
 class Published:
     """One message, as its publisher sees it."""
@@ -65,6 +74,8 @@ class TopologyHistory:
         """Id of a plain message to when a node wrote it last."""
         self.entries: dict[Dot, Name] = {}
         """Every dot of an exchange, queue or binding that was ever written."""
+        self.expiring: dict[str, Expiring] = {}
+        """Id of a task to when it expires."""
         self.gone: set[Dot] = set()
         """Of these the ones that were settled where a program had the answer that they were deleted."""
 

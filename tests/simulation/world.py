@@ -18,6 +18,7 @@ from mesh.wire import frames
 from mesh.wire.entries import Chunk, Message, Result
 from mesh.wire.messages import Confirm, Deliver, Knock, Submit, Vote, Voted
 from tests.simulation import invariants
+from tests.simulation.expiry import Undertaker
 from tests.simulation.history import History
 from tests.simulation.host import Host
 from tests.simulation.parts import Disk, Network
@@ -45,6 +46,8 @@ class Load:
     burst: int = 0
     topology: bool = False
     """Programs change exchanges, queues and bindings, and publish through them."""
+    expiring: bool = False
+    """Programs publish what expires, and what goes on as a dead letter."""
 
 
 class World:
@@ -78,6 +81,7 @@ class World:
         self.clients = [Client(self, f"c{index}", f"n{index}") for index in range(nodes)]
         self.topology = TopologyHistory()
         self.declarers = [Declarer(self, f"d{index}", f"n{index}") for index in range(nodes if self.load.topology else 0)]
+        self.declarers += [Undertaker(self, f"u{index}", f"n{index}") for index in range(nodes if self.load.expiring else 0)]
         self.workers = [Worker(self, f"k{index}", f"n{index}") for index in range(nodes)]
 
     # -- scheduling --------------------

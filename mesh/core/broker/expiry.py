@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mesh.config import Settings
 from mesh.core.broker.lanes import Lane
 from mesh.core.broker.queues import Record
+from mesh.core.broker.selection import leave
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.paged import Header
 from mesh.core.cluster.replica import Replica
@@ -36,7 +37,7 @@ class Expiry:
         self._lanes: dict[tuple[str, Kind], None] = {}
         """Those that may hold such a message."""
         self._over: list[Record] = []
-        """Out of their lanes, READY, to be ended in this turn."""
+        """Out of their lanes, READY, to be ended in this turn or when their clock is known."""
         self._began_at = 0.0
         self.expired = 0
         """How many in this reign."""
@@ -71,15 +72,19 @@ class Expiry:
     # -- what is over --------------------
 
     def is_over(self, record: Record) -> bool:
-        """Whether a message has expired. As long as the clock that it goes by may still become known, it has not."""
-        properties, owner = record.message.properties, record.journal.owner
-        if properties is None or not 0 < properties.expires_ms - self._membership.skew_ms(owner) <= self._broker.wall_ms:
+        """Whether a message has expired, as far as it is known what the clock shows that it goes by."""
+        properties = record.message.properties
+        if properties is None or not properties.expires_ms:
             return False
+        return properties.expires_ms - self._broker.skew_ms(record.journal) <= self._broker.wall_ms
+
+    def _is_sure(self, record: Record) -> bool:
+        """Whether that clock is known, or was waited for long enough."""
         patient = self._broker.now - self._began_at < self._settings.takeover_patience_s
-        return not patient or self._membership.knows_clock_of(owner)
+        return not patient or self._membership.knows_clock_of(record.journal.owner)
 
     def put_aside(self, record: Record) -> bool:
-        """Whether a READY message, out of its lane, has expired; it is ended at the end of the turn then."""
+        """Whether a READY message, out of its lane, has expired; it is ended at the end of the turn, or when that is sure."""
         if not self.is_over(record):
             return False
         self._over.append(record)
@@ -93,7 +98,7 @@ class Expiry:
             lane = queue.lanes.get(kind) if queue is not None else None
             if lane is None or lane.empty:
                 del self._lanes[name, kind]
-            elif name not in broker.placement.withheld:
+            elif not broker.placement.is_withheld(name):
                 self._look_at(lane)
         self.end()
 
@@ -104,16 +109,28 @@ class Expiry:
             if head.state is RecordState.READY and not self.put_aside(head):
                 return
             records.popleft()
-        if lane.needs_refill:
-            lane.queue.hungry[lane.kind] = None
+        leave(lane)
 
     def end(self) -> None:
-        """End what was put aside."""
+        """End what was put aside; what has not expired after all goes back to its place."""
         over, self._over = self._over, []
         for record in over:
-            if record.state is RecordState.READY:
+            if record.state is not RecordState.READY:
+                continue
+            if not self._is_sure(record):
+                self._over.append(record)
+            elif self.is_over(record):
                 self.expired += 1
                 self._broker.dead_lettering.give_up(record, "expired", _why(record.message), outcome=_outcome(record.message))
+            else:
+                self._return(record)
+
+    def _return(self, record: Record) -> None:
+        queue = self._broker.queues[record.message.queue]
+        queue.leave(record)
+        queue.push_back(record)
+        self.came(record.message)
+        self._broker.dirty = True
 
 
 def _why(message: Message) -> str:

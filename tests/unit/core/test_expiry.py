@@ -176,3 +176,24 @@ def test_nothing_expires_without_the_authority_to_hand_out() -> None:
     assert "m1" in cluster[leader].broker.records, "others may be running it"
     cluster.run(10.0)
     assert "m1" not in cluster[leader].broker.records
+
+
+def test_r23_what_goes_by_a_clock_that_is_not_known_yet_neither_expires_nor_is_handed_out() -> None:
+    cluster = Cluster("ab", takeover_patience_s=10.0)
+    cluster.until(cluster.agreed, 10.0)
+    cluster.nodes["b"].skew_s = -100.0
+    cluster.run(2.0)
+    cluster.client("b").publish("m1", queue="q", expires_ms=in_ms(cluster, 30.0, "b"))
+    cluster.run(0.2)
+    cluster.crash("b")
+    cluster.crash("a")
+    cluster.start("a")
+    cluster.until(lambda: cluster["a"].broker.records, 10.0)
+    consumer = cluster.consumer("a")
+    cluster.run(5.0)
+    assert cluster["a"].reign.has_authority()
+    assert not consumer.deliveries, "by the own clock it would be over"
+    assert "m1" in cluster["a"].broker.records
+    cluster.start("b")
+    cluster.until(lambda: consumer.held, 5.0)
+    assert list(consumer.held) == ["m1"]
