@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from mesh.core.routing.declared import check_headers, similar
 from mesh.errors import InvalidSetting, InvalidTopology, UsageError
 from mesh.messaging.exchange import Change, Exchange, exchange_name
+from mesh.wire.entries import HELD_LISTS
 from mesh.wire.topology import Headers, Properties
 from mesh.wire.topology_changes import NAME_CHARS_MAX
 
@@ -132,6 +133,8 @@ def check_way(what: str, options: Options) -> None:
         low = 0 if name == "routing_key" else 1
         if value is not None and (not isinstance(value, str) or not low <= len(value) <= NAME_CHARS_MAX):
             raise UsageError(f"{what}: {name} must be a text of {low} to {NAME_CHARS_MAX} characters, not {value!r:.80}")
+    if options.get("queue") in HELD_LISTS:
+        raise UsageError(f"{what}: {options['queue']!r} is the name of a list of dead letters, not of a queue")
     exchange = options.get("exchange")
     if exchange is not None and not isinstance(exchange, str | Exchange):
         raise UsageError(f"{what}: exchange must be a name or an Exchange, not {exchange!r:.80}")

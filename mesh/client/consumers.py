@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from mesh.client.bodies import BodyReceiver, Buffer, Send
+from mesh.client.failures import answer_error
 from mesh.client.questions import held_latch
 from mesh.errors import Closed, MeshError
 from mesh.ids import worker_id
@@ -89,6 +90,8 @@ class Subscription:
         self._number = 0
         self._unwanted: set[str] = set()
         """Taken for somebody who waits no longer."""
+        self._refusal = ""
+        """Why the mesh gives it nothing, as it says."""
         self._greeted = False
         self._offered = -1
         self.over = False
@@ -99,7 +102,8 @@ class Subscription:
     def next(self, deadline_s: float | None) -> Delivery | None:
         """The next message; None at the deadline (monotonic seconds; None waits for ever).
 
-        Raises MeshError after a cancel and when the client is closed, MeshNotFound or NotAllowed when there never was a node.
+        Raises Closed after a cancel, InUse when a queue is another program's, MeshError when the client is closed, MeshNotFound or
+        NotAllowed when there never was a node.
         """
         ready = self.holdings.ready
         while True:
@@ -187,6 +191,8 @@ class Subscription:
                     self._return_unwanted()
         if request.got is None:
             client.raise_why()
+        elif request.taken is not None and request.taken.error:
+            raise answer_error(request.taken.error)
         return request.got
 
     def cancel(self) -> None:
@@ -216,6 +222,8 @@ class Subscription:
         self._client.check_usable()
         if self.cancelled:
             raise Closed("this consumer was cancelled")
+        if self._refusal:
+            raise answer_error(self._refusal)
 
     def _give_back_ready(self) -> None:
         """A message that another thread takes meanwhile is not given back."""
@@ -229,7 +237,7 @@ class Subscription:
 
     def again(self) -> None:
         """The listener is another one: what it has to know is told anew."""
-        self._greeted = False
+        self._greeted, self._refusal = False, ""
         self._unwanted.clear()
         if not self.queues:  # the answer that says for whom they were taken may be lost
             while (delivery := self.next_now()) is not None:
@@ -282,7 +290,10 @@ class Subscription:
         ready.extend(reversed(kept))
 
     def on_taken(self, taken: Taken) -> None:
-        """The answer to a Take."""
+        """The answer to a Take, or to what it consumes."""
+        if not taken.number:
+            self._refusal = taken.error
+            return
         request = self._requests.get(taken.number)
         if request is None:
             self._unwanted.update(taken.ids)
@@ -396,7 +407,7 @@ class Consumers:
             return []
         if isinstance(reply, Taken):
             subscription.on_taken(reply)
-            return []
+            return [] if reply.number else subscription.wake()
         if isinstance(reply, Recall):
             subscription.recall(reply)
             return []

@@ -277,6 +277,7 @@ class Coordinator:
             broker.on_outcomes(sender, message)
         elif isinstance(message, Take):
             broker.takes.add(message)
+            broker.declarations.lifetimes.touch(message.queue)
             broker.dirty = True
         elif isinstance(message, Watch):
             broker.pushes.on_watch(sender, message)

@@ -14,11 +14,11 @@ from weakref import WeakSet
 
 from mesh.client.client import Client
 from mesh.client.consumers import Subscription
-from mesh.errors import BodyTooLarge, Closed, NoCoordinator, UsageError
+from mesh.errors import BodyTooLarge, Closed, InvalidTopology, NoCoordinator, UsageError
 from mesh.messaging.consumer import Callback, Consumer, run
 from mesh.messaging.exchange import Binding, Change, Exchange
 from mesh.messaging.message import Message
-from mesh.messaging.publishing import Published, Publishing, PublishOptions, entry_of, properties_of, short_name
+from mesh.messaging.publishing import Published, Publishing, PublishOptions, check_queue_name, entry_of, properties_of
 from mesh.messaging.queue import Queue
 from mesh.wire.entries import Message as Entry
 from mesh.wire.messages import OutcomeKind
@@ -151,8 +151,8 @@ class Connection:
         """One message of a queue; None when it has none ready.
 
         With ``block`` it waits for one, for ``timeout`` seconds (None: for ever). With ``auto_ack`` the message has ended when it is
-        returned. For more than a few messages consume. Raises NoCoordinator when the mesh did not answer in time, MeshNotFound,
-        NotAllowed, Closed.
+        returned. For more than a few messages consume. Raises NoCoordinator when the mesh did not answer in time, InUse when the
+        queue is exclusive to another program, MeshNotFound, NotAllowed, Closed.
         """
         queue = queue_name(queue)
         deadline_s = None if timeout is None else time.monotonic() + timeout
@@ -225,6 +225,9 @@ class Connection:
         When it returns, a publish on any node that is up is routed by it. Raises DeclaredOtherwise (it is there with other arguments),
         InUse (exclusive to another program), InvalidTopology, NotFound (a binding to what is not there), NoCoordinator, Closed.
         """
+        for thing in things:
+            if not isinstance(thing, Exchange | Queue):
+                raise InvalidTopology(f"declare() takes exchanges and queues, not {thing!r:.80}: write Queue(...) or Exchange(...)")
         if any(isinstance(thing, Queue) and thing.exclusive for thing in things):
             self._take_from()  # its owner has to be known to the mesh
         self._change([change for thing in things for change in thing.changes()])
@@ -336,7 +339,7 @@ def connect(
 
 def queue_name(queue: object) -> str:
     """The name of a queue that is given by itself or by name. Raises InvalidTopology."""
-    return queue.name if isinstance(queue, Queue) else short_name(queue, "the name of a queue")
+    return queue.name if isinstance(queue, Queue) else check_queue_name(queue)
 
 
 def _binding(

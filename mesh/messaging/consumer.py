@@ -59,7 +59,8 @@ class Consumer:
     def next(self, timeout: float | None = None) -> Message | None:
         """The next message; None when none has come within ``timeout`` seconds (None waits for ever, 0 looks at what is here).
 
-        Raises Closed after a cancel, MeshError when the connection is closed, MeshNotFound or NotAllowed when there never was a node.
+        Raises Closed after a cancel, InUse when a queue is exclusive to another program, MeshError when the connection is closed,
+        MeshNotFound or NotAllowed when there never was a node.
         """
         subscription = self._subscription
         delivery = subscription.next_now()

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Self
 
 from mesh.core.routing import declared
+from mesh.errors import InvalidTopology
 from mesh.wire.topology import Headers
 
 Change = dict[str, Any]
@@ -56,7 +57,7 @@ class Exchange:
 
     def changes(self) -> list[Change]:
         """The changes that declare it and bind it, in order. None for the default exchange, which is always there."""
-        if not self.name:
+        if self.name == "":
             return []
         given = {
             "name": self.name,
@@ -76,5 +77,8 @@ class Exchange:
 
 
 def exchange_name(exchange: Exchange | str) -> str:
-    """The name of an exchange that is given by itself or by name."""
-    return exchange.name if isinstance(exchange, Exchange) else exchange
+    """The name of an exchange that is given by itself or by name. Raises InvalidTopology for anything else."""
+    name: object = exchange.name if isinstance(exchange, Exchange) else exchange
+    if not isinstance(name, str):
+        raise InvalidTopology(f"the name of an exchange is a text, not {name!r:.80}; or give the Exchange itself")
+    return name

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, TypeVar
 from mesh.errors import UsageError
 from mesh.messaging.connection import Connection, Place, connect
 from mesh.messaging.message import Message
-from mesh.messaging.publishing import short_name
+from mesh.messaging.publishing import check_queue_name
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -44,7 +44,7 @@ class HotQueue:
         db: str | int | None = None,
         place: Place | None = None,
     ) -> None:
-        self.name = short_name(name, "the name of a queue")
+        self.name = check_queue_name(name)
         self._serializer = serializer
         if place is not None:
             self._connection = Connection(place)

@@ -12,17 +12,19 @@ from msgspec.structs import replace
 from mesh import ids
 from mesh.client.client import Client
 from mesh.client.outbox import Publication
+from mesh.core.routing.declared import check_headers
 from mesh.errors import InvalidTopology, PublishError
 from mesh.messaging.exchange import Exchange, exchange_name
 from mesh.messaging.message import encode_body
+from mesh.wire.entries import HELD_LISTS
 from mesh.wire.entries import Message as Entry
 from mesh.wire.topology import HeaderValue, Properties
+from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 if TYPE_CHECKING:
     import asyncio
 
 PRIORITY_MAX = 255
-NAME_CHARS_MAX = 255
 EXPIRATION_S_MAX = 1e10
 
 
@@ -125,7 +127,7 @@ def properties_of(options: PublishOptions) -> Properties | None:
             raise TypeError(f"a publish has no option {name!r}; there are {', '.join(OPTIONS)}")
     exchange, routing_key = exchange_name(options.get("exchange", "")), options.get("routing_key", "")
     if not exchange:
-        short_name(routing_key, "the name of a queue (the routing_key, when there is no exchange)")
+        check_queue_name(routing_key, "the name of a queue (the routing_key, when there is no exchange)")
         if options.keys() <= {"exchange", "routing_key", "message_id"}:
             return None
     return Properties(
@@ -159,6 +161,14 @@ def short_name(value: object, what: str) -> str:
     return value
 
 
+def check_queue_name(value: object, what: str = "the name of a queue") -> str:
+    """The name of a queue that may begin to exist with its first message. Raises InvalidTopology."""
+    name = short_name(value, what)
+    if name in HELD_LISTS:
+        raise InvalidTopology(f"{name!r} is the name of a list of dead letters, not of a queue; see mesh queue dead-letters {name}")
+    return name
+
+
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str) or len(value) > NAME_CHARS_MAX:
         raise InvalidTopology(f"{what} is a text of at most {NAME_CHARS_MAX} characters, not {value!r:.80}")
@@ -172,9 +182,7 @@ def _priority(value: object) -> int:
 
 
 def _headers(headers: Mapping[str, HeaderValue]) -> dict[str, HeaderValue]:
-    for name, value in headers.items():
-        if not isinstance(name, str) or type(value) not in (bool, int, float, str, type(None)):
-            raise InvalidTopology(f"headers are texts, numbers, True, False or None by name; {name!r} is {value!r:.80}")
+    check_headers("a message", headers)
     return dict(headers)
 
 

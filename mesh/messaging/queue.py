@@ -9,7 +9,7 @@ from typing import Any
 
 from mesh.core.routing import declared
 from mesh.errors import InvalidTopology
-from mesh.messaging.exchange import Binding, Change, Exchange
+from mesh.messaging.exchange import Binding, Change, Exchange, exchange_name
 from mesh.wire.topology import Headers
 
 
@@ -42,7 +42,7 @@ class Queue:
     max_bytes: int | None = None
     overflow: str | None = None
     message_ttl: float | None = None
-    dead_letter_exchange: str | None = None
+    dead_letter_exchange: Exchange | str | None = None
     dead_letter_routing_key: str | None = None
     max_priority: int | None = None
     single_active_consumer: bool = False
@@ -87,7 +87,7 @@ class Queue:
                 "max_bytes": self.max_bytes,
                 "overflow": self.overflow,
                 "message_ttl_ms": self._ms("message_ttl", self.message_ttl),
-                "dead_letter_exchange": self.dead_letter_exchange,
+                "dead_letter_exchange": None if self.dead_letter_exchange is None else exchange_name(self.dead_letter_exchange),
                 "dead_letter_routing_key": self.dead_letter_routing_key,
                 "max_priority": self.max_priority,
                 "single_active_consumer": self.single_active_consumer or None,

@@ -17,13 +17,15 @@ class Take(msgspec.Struct, array_like=True, tag=29):
 
 
 class Taken(msgspec.Struct, array_like=True, tag=32):
-    """What a Take has got. A Deliver brings it, before or after this."""
+    """What a Take has got. A Deliver brings it, before or after this. With number 0 it is about what the consumer said that it consumes."""
 
     number: int
     worker: str
     ids: list[str]
     ready: int = 0
     """Messages that wait in the queue still."""
+    error: str = ""
+    """``code: text`` when the consumer may have nothing of the queue."""
 
 
 class Recall(msgspec.Struct, array_like=True, tag=28):

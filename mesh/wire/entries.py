@@ -16,6 +16,8 @@ QUARANTINE = "quarantine"
 """The list of messages that a forgotten node brought back."""
 LOST_AND_FOUND = "lost+found"
 """The list of messages that were routed to a declared queue which is gone (R22)."""
+HELD_LISTS = (QUARANTINE, LOST_AND_FOUND)
+"""No queue has one of these names."""
 
 
 class Scope(IntEnum):

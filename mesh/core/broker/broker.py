@@ -92,7 +92,9 @@ class Broker:
         self.expiry = Expiry(self, replica, membership, settings)
         self.placement = Placement(self, membership, topology)
         self.paging = Paging(self, replica)
-        self.workforce = Workforce(self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose)
+        self.workforce = Workforce(
+            self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose, post=post
+        )
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease, give_back=self._give_back)
         self.purge = Purge(self, replica)
         self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)

@@ -111,13 +111,14 @@ class Declarations:
             draft.unbind(self._topology.take_loose())
         if self._topology.temporary:
             self._look_at_temporary(draft, now, term)
+        self._broker.workforce.left.clear()
         if draft.entries or draft.dropped:
             self._carry_out(draft, term)
 
     def _look_at_temporary(self, draft: Draft, now: float, term: int) -> None:
         workers = self._broker.workers.values()
         owners = {owner_of(worker.id) for worker in workers}
-        consumed = {name for worker in workers for name in worker.queues}
+        consumed = {name for worker in workers for name in worker.queues} | self._broker.workforce.left
         for name in list(self._topology.temporary):
             queue = self._topology.queue(name)
             assert queue is not None

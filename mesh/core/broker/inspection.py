@@ -19,7 +19,7 @@ from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.topology import Topology
 from mesh.core.stamps import in_queue
 from mesh.errors import InvalidTopology
-from mesh.wire.entries import LOST_AND_FOUND, QUARANTINE, Entry, Message
+from mesh.wire.entries import HELD_LISTS, Entry, Message
 from mesh.wire.topology import Properties
 from mesh.wire.topology_changes import NAME_CHARS_MAX
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 PAGE_MESSAGES = 1000
 PAGE_BYTES = 1 << 20
 """Of bodies in one answer, when it has more than one message."""
-HELD_LISTS = (QUARANTINE, LOST_AND_FOUND)
 Count = Annotated[int, Meta(ge=1, le=PAGE_MESSAGES)]
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 Then = Callable[[dict[str, Any] | None], None]

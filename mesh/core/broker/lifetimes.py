@@ -13,6 +13,7 @@ from mesh.wire.topology import QueueDeclaration
 
 OWNER_SEPARATOR = "/"
 """A program with several consumers names them ``PROGRAM/ANYTHING``."""
+EXCLUSIVE = "the queue {!r} is exclusive to another program; use a queue of another name"
 
 
 class Lifetimes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from mesh.core.broker.lanes import Lane
-from mesh.core.broker.lifetimes import owner_of
+from mesh.core.broker.lifetimes import EXCLUSIVE, owner_of
 from mesh.core.broker.queues import Queue
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.membership import Membership
@@ -85,6 +85,13 @@ class Placement:
         task, _, target = kind
         able = worker.synced and queue in worker.queues and task in worker.tasks and (not target or self._suits(worker, target))
         return able and self._is_open_to(worker, queue) and (queue not in self.single or self.consumer(queue) is worker)
+
+    def refusal(self, worker: WorkerState, queues: Iterable[str]) -> str:
+        """Why a worker has nothing of one of these queues, whatever comes; empty when it may have of all."""
+        for queue in queues:
+            if not self._is_open_to(worker, queue):
+                return EXCLUSIVE.format(queue)
+        return ""
 
     def _is_open_to(self, worker: WorkerState, queue: str) -> bool:
         return queue not in self._owners or self._owners[queue] == owner_of(worker.id)

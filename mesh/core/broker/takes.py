@@ -32,7 +32,8 @@ class Takes:
         self._waiting[take.worker, take.number] = take
 
     def serve(self, broker: Broker, pull: Pull, hand: Hand, tell: Callable[[str, Taken], None]) -> None:
-        """Answer those that can be answered. What is on the disk only has to be read first; so is judged first what a consumer holds."""
+        """Answer those that can be answered. What is on the disk only has to be read first; so is judged first what a consumer
+        holds, and whether a queue that is no longer declared is gone (lost_and_found.py)."""
         for key, take in list(self._waiting.items()):
             worker = broker.workers.get(take.worker)
             if worker is None:  # it is gone, or says again what it wants when it has said what it holds
@@ -42,8 +43,9 @@ class Takes:
                 records = pull(worker, take.queue, take.count)
                 if records:
                     hand(worker, records)
-                elif queue is not None and queue.is_read(worker.tasks):
+                elif queue is not None and (queue.is_read(worker.tasks) or broker.placement.is_withheld(take.queue)):
                     continue
                 del self._waiting[key]
                 ids = [record.message.id for record in records]
-                tell(worker.node, Taken(take.number, take.worker, ids, queue.ready if queue is not None else 0))
+                ready, refusal = queue.ready if queue is not None else 0, broker.placement.refusal(worker, (take.queue,))
+                tell(worker.node, Taken(take.number, take.worker, ids, ready, f"in-use: {refusal}" if refusal else ""))

@@ -11,17 +11,16 @@ from typing import Any, Protocol
 
 from msgspec.structs import asdict
 
+from mesh.core.broker.lifetimes import EXCLUSIVE
 from mesh.core.cluster.topology import Declared, Name, Topology, name_of
 from mesh.core.routing.declared import check_name
 from mesh.core.routing.exchanges import DEFAULT_EXCHANGE, PREDECLARED, binding_name
 from mesh.core.routing.header_match import ALL, X_MATCH, X_MATCHES
 from mesh.errors import DeclaredOtherwise, InUse, InvalidTopology, NotFound
-from mesh.wire.entries import LOST_AND_FOUND, QUARANTINE
+from mesh.wire.entries import HELD_LISTS
 from mesh.wire.topology import Binding, Exchange, QueueDeclaration
 from mesh.wire.topology_changes import Bind, Change, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Purge, Unbind
 
-LISTS = (QUARANTINE, LOST_AND_FOUND)
-"""Names under which dead letters are listed."""
 Row = dict[str, Any]
 """What became of one change."""
 
@@ -235,7 +234,7 @@ class Draft:
 
     def _check_access(self, queue: QueueDeclaration) -> None:
         if queue.exclusive and queue.exclusive != self._owner:
-            raise InUse(f"the queue {queue.name!r} is exclusive to another program; use a queue of another name")
+            raise InUse(EXCLUSIVE.format(queue.name))
 
     def _check_ends(self, binding: Binding) -> None:
         if binding.source == DEFAULT_EXCHANGE or (binding.kind == "exchange" and binding.destination == DEFAULT_EXCHANGE):
@@ -267,7 +266,7 @@ def _exchange(change: DeclareExchange) -> Exchange:
 def _check_name(what: str, name: str) -> None:
     """Whether something new may have this name."""
     check_name(what, name)
-    if name in LISTS:
+    if name in HELD_LISTS:
         raise InvalidTopology(f"{name!r} is the name of a list of dead letters; call the {what} something else")
 
 

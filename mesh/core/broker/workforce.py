@@ -11,10 +11,10 @@ from mesh.core.broker.workers import WorkerState, lost_for_good
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replication import Replication
 from mesh.core.states import RecordState
-from mesh.wire.messages import Offer
+from mesh.wire.messages import Notice, Offer, Taken
 
 if TYPE_CHECKING:
-    from mesh.core.broker.broker import Broker
+    from mesh.core.broker.broker import Broker, Post
 
 
 class Workforce:
@@ -30,6 +30,7 @@ class Workforce:
         lease: Callable[[Record, WorkerState], None],
         give_back: Callable[[Record], None],
         lose: Callable[[Record, str], None],
+        post: Post,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -38,6 +39,9 @@ class Workforce:
         self._lease = lease
         self._give_back = give_back
         self._lose = lose
+        self._post = post
+        self.left: set[str] = set()
+        """Queues of workers that went, or consume others now, since somebody looked: some live for less than the time between two looks."""
 
     # -- what workers say --------------------
 
@@ -49,6 +53,8 @@ class Workforce:
             worker = broker.workers[offer.worker] = WorkerState(offer.worker, node)
         elif offer.generation < worker.generation:
             return  # by way of the node that it was attached to before, and overtaken
+        if worker.queues != offer.queues:
+            self.left.update(worker.queues)
         worker.update(node, offer)
         if offer.active is not None:
             worker.reported = set(offer.active)
@@ -59,7 +65,16 @@ class Workforce:
                     self._replication.leases.soft[id] = (worker.id, node)  # its message may still be on its way
             worker.synced = True
             worker.generation = offer.generation
+            self._tell_closed(worker)
         broker.dirty = True
+
+    def _tell_closed(self, worker: WorkerState) -> None:
+        """Say so when it would wait in vain, as a queue is another program's."""
+        refusal = self._broker.placement.refusal(worker, worker.queues)
+        if refusal and worker.is_consumer:
+            self._post(worker.node, Taken(0, worker.id, [], error=f"in-use: {refusal}"), False)
+        elif refusal:
+            self._post(worker.node, Notice(worker.id, refusal), False)
 
     def judge_synced(self) -> None:
         """A reign has its records: what workers have said that they hold counts from here on."""
@@ -96,6 +111,7 @@ class Workforce:
         for id in worker.reported:
             self._replication.leases.soft.pop(id, None)
         self._broker.workers.pop(worker.id, None)
+        self.left.update(worker.queues)
         self._broker.dirty = True
 
     # -- what their nodes say, or don't --------------------

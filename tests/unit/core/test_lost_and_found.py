@@ -65,6 +65,18 @@ def test_what_a_consumer_holds_of_a_deleted_queue_ends_there_or_is_put_aside_whe
     assert lost(cluster) == ["t2"]
 
 
+def test_what_is_published_to_a_queue_that_was_just_deleted_is_taken_all_the_same() -> None:
+    cluster = Cluster("a")
+    client = cluster.client("a")
+    consumer = cluster.consumer("a", queues=[], prefetch=0)
+    rows(client.change(queue("q")))
+    rows(client.change(delete_queue("q")))
+    client.publish("m1", queue="q")
+    assert consumer.take("q") is None, "it is not known yet whether it is for the queue that is gone"
+    cluster.run(0.2)
+    assert list(consumer.held) == ["m1"]
+
+
 def test_a_queue_that_is_declared_again_in_time_has_what_came_for_it() -> None:
     cluster = Cluster("a")
     client = cluster.client("a")

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.core.broker import purge
 from mesh.wire.entries import Message
-from mesh.wire.messages import Answer, Go, Held, Query, Submit
+from mesh.wire.messages import Answer, Go, Held, Notice, Query, Submit, Taken
 from mesh.wire.topology import Properties
 from tests.unit.core.cluster import Cluster
 from tests.unit.core.declaring import bind, delete_queue, exchange, held, publish, queue, rows, three
@@ -104,6 +104,15 @@ def test_a_queue_goes_after_the_last_of_its_consumers_but_not_before_the_first(a
     assert cluster["a"].topology.queue("q") is None
 
 
+def test_a_consumer_that_came_and_went_at_once_was_the_last_one_all_the_same(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    rows(client.change(queue("q", auto_delete=True)))
+    cluster.run(1.0)
+    cluster.consumer("a", queues=["q"]).cancel()
+    cluster.run(4.0)
+    assert cluster["a"].topology.queue("q") is None
+
+
 def test_an_exclusive_queue_is_its_owners_and_goes_with_him(alone: tuple[Cluster, Client]) -> None:
     cluster, client = alone
     owner = cluster.worker("a", "prog/1", queues=["q"])
@@ -157,7 +166,11 @@ def test_a_queue_expires_when_it_is_not_used(alone: tuple[Cluster, Client]) -> N
     cluster.run(4.0)
     assert cluster["a"].topology.queue("q") is not None, "it has a consumer"
     worker.die()
-    cluster.run(2.5)
+    cluster.run(1.5)
+    cluster.consumer("a", queues=[], prefetch=0).take("q")
+    cluster.run(1.5)
+    assert cluster["a"].topology.queue("q") is not None, "somebody wanted something of it"
+    cluster.run(1.0)
     assert cluster["a"].topology.queue("q") is None
 
 
@@ -218,6 +231,22 @@ def test_more_copies_than_a_queue_ever_holds_are_refused_at_once(alone: tuple[Cl
 
 
 # -- who may consume --------------------
+
+
+def test_whoever_may_have_nothing_of_an_exclusive_queue_is_told(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    owner = cluster.consumer("a", "prog/1", queues=["q"])
+    rows(client.change(queue("q", exclusive=True), owner="prog"))
+    publish(client, "m1", key="q")
+    text = "the queue 'q' is exclusive to another program; use a queue of another name"
+    other = cluster.consumer("a", "else/1", queues=["other", "q"])
+    assert other.got(Taken) == [Taken(0, "else/1", [], 0, f"in-use: {text}")]
+    taken = other.take("q")
+    assert taken is not None
+    assert taken.error == f"in-use: {text}"
+    worker = cluster.worker("a", queues=["q"])
+    assert worker.got(Notice) == [Notice(worker.name, text)]
+    assert not owner.got(Taken)
 
 
 def test_an_exclusive_queue_is_consumed_by_its_owner_alone(alone: tuple[Cluster, Client]) -> None:

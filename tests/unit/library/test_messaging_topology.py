@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -106,6 +108,17 @@ def test_what_is_not_there_or_not_possible_is_an_error(connection: Connection, n
         connection.declare(Exchange(name, "roundabout"))
     with pytest.raises(InvalidTopology):
         connection.purge("")
+    with pytest.raises(InvalidTopology, match="takes exchanges and queues, not 'mail'"):
+        connection.declare("mail")  # type: ignore[arg-type]
+    with pytest.raises(InvalidTopology, match="the name of an exchange is a text, not None"):
+        connection.bind(name, None, "k")  # type: ignore[arg-type]
+    with pytest.raises(InvalidTopology):
+        Exchange(None)  # type: ignore[arg-type]
+
+
+def test_a_dead_letter_exchange_is_given_by_name_or_by_itself(connection: Connection, name: str) -> None:
+    connection.declare(Queue(name, dead_letter_exchange=Exchange("dead", "fanout")))
+    connection.declare(Queue(name, dead_letter_exchange="dead"))
 
 
 def test_a_queue_is_purged_and_deleted(connection: Connection, name: str) -> None:
@@ -133,3 +146,16 @@ def test_an_exclusive_queue_is_used_by_the_program_that_declared_it(connection: 
         assert message is not None
         assert message.body == "mine"
         message.ack()
+
+
+def test_who_may_have_nothing_of_an_exclusive_queue_hears_it_at_get_and_consume(connection: Connection, name: str) -> None:
+    other = "another-program"
+    with connection.consume(f"{name}.other"):
+        change = {"changes": [{"do": "declare-queue", "name": name, "exclusive": True}], "owner": other}
+        connection._ask("topology-change", json.dumps(change))
+    with pytest.raises(InUse, match="exclusive to another program; use a queue of another name"):
+        connection.get(name)
+    with connection.consume(name) as consumer, pytest.raises(InUse, match="exclusive to another program"):
+        consumer.next(5)
+    with connection.consume(name) as consumer, pytest.raises(InUse):
+        asyncio.run(consumer.next_async())

@@ -285,6 +285,7 @@ def test_a_setting_that_is_not_possible_is_refused_and_nothing_changes(app: Mesh
         ({"headers": {"a": [1]}}, "the header 'a' must be"),
         ({"affinity": "near"}, "affinity is one of local, any"),
         ({"node": "n", "worker": "w"}, "node and worker can't go together"),
+        ({"queue": "lost+found"}, "the name of a list of dead letters"),
         ({"queue": "q" * 256}, "queue must be a text of 1 to 255"),
         ({"exchange": 3}, "exchange must be a name or an Exchange"),
     ],
