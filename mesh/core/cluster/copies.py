@@ -123,8 +123,13 @@ class Copies:
         short = short_s >= self._settings.short_copies_after_s
         marks = self._marks(counting)
         self.waits.release(self._turn.durable_mark, marks, needed, short=short)
-        alone = short_s >= self._settings.takeover_patience_s or not self._membership.others_may_rule(stream.peer for stream in counting)
-        self.keeps.release(self._turn.durable_mark, marks, needed, short=short and alone)
+        if self.keeps:
+            self.keeps.release(self._turn.durable_mark, marks, needed, short=short and self._is_alone(counting, short_s))
+
+    def _is_alone(self, counting: list[Stream], short_s: float) -> bool:
+        """Whether nobody can rule without this node and the disks that count, or the patience for it is over."""
+        patient = short_s < self._settings.takeover_patience_s
+        return not (patient and self._membership.others_may_rule(stream.peer for stream in counting))
 
     def _is_short(self, now: float) -> bool:
         """Whether no other disk counts although there should be one."""

@@ -129,7 +129,7 @@ class Leases:
             return False
         if not all(peer not in streams or self._has_heard(peer, told.mark) for peer in told.accepted_by):
             return False
-        return self._deputies_suffice() or not self._membership.has_authority_now() or not self._membership.others_may_rule(deputies)
+        return self._deputies_suffice() or not (self._membership.others_may_rule(deputies) and self._membership.has_authority_now())
 
     def _has_heard(self, peer: str, mark: int) -> bool:
         """Nobody waits for one that is gone. A full copy is not needed for it, nor a disk: leases overtake what is to be streamed."""

@@ -206,7 +206,10 @@ class Membership:
 
     def others_may_rule(self, knowing: Iterable[str]) -> bool:
         """Whether a majority of the members is possible without this node, those that know what it does, and those that are gone."""
-        admitted, known = self.admitted(), {self.me.id, *knowing}
+        admitted = self.admitted()
+        if len(admitted) <= 2:  # all but this node are no majority
+            return False
+        known = {self.me.id, *knowing}
         others = sum(member.id not in known and not self.gone_for_sure(member.id) for member in admitted)
         return 2 * others > len(admitted)
 
