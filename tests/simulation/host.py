@@ -24,6 +24,8 @@ EPOCH_S = 1.8e9
 """The true wall clock when virtual time is 0."""
 LEAVE_TIMEOUT_S = 1.0
 """Longest stay after a polite goodbye, as in the real loop."""
+ANNOUNCED_S = 0.02
+"""Until others have found a node at an address that they do not know, at most: it may have found out that it is a clone before that."""
 SEEK_S = 2.0
 """Discovery tries nodes that are not heard this often."""
 
@@ -36,6 +38,7 @@ class Host:
         self.name = name
         self.id = name
         """Id of the node; another one after its machine was replaced."""
+        self.address = f"{name}:1"
         self.disk = Disk()
         self.machine: Machine | None = None
         self.life = 0
@@ -91,6 +94,8 @@ class Host:
         self.world.history.journals += 2
         self.world.after(0.0, self.world.tick_host, self, self.life)
         self.world.after(0.01, self._seek, self.life)
+        for other in self.world.hosts.values() if self in self.world.clones else ():
+            self.world.after(self.world.rng.uniform(0.0, ANNOUNCED_S), self.world.knock, other, self)
 
     def _identity(self) -> Identity:
         return Identity(
@@ -101,7 +106,7 @@ class Host:
             mesh_id="sim",
             bulk_journal=self.world.rng.randbytes(16),
             shared_journal=self.world.rng.randbytes(16),
-            addresses=[f"{self.name}:1"],
+            addresses=[self.address],
         )
 
     def _note_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
@@ -120,13 +125,20 @@ class Host:
         self.world.history.settled.add((journal.name, sequence))
 
     def _seek(self, life: int, first: bool = True) -> None:
-        """Knock at all nodes, and later at those that are not heard: discovery and lobby in one."""
-        for other in self.world.hosts.values():
+        """Knock at all nodes, and later at those that are not heard, or not known to be there: discovery and lobby in one."""
+        for other in [*self.world.hosts.values(), *self.world.clones]:
             if self.life != life or self.machine is None:
                 return  # refused by the last one
-            if other is not self and (first or not self.machine.membership.is_reachable(other.id)):
+            if other is not self and (first or not self._hears_at(other)):
                 self.world.knock(self, other)
         self.world.after(SEEK_S, self._seek, life, False)
+
+    def _hears_at(self, other: Host) -> bool:
+        """Whether this node has no reason to look for a node there: it hears one that it knows to be there."""
+        assert self.machine is not None
+        membership = self.machine.membership
+        known = membership.members.get(other.id)
+        return known is not None and other.address in known.addresses and membership.is_reachable(other.id)
 
     def crash(self, *, commit_lands: bool) -> None:
         """kill -9: what was under way to the disk may or may not have reached it."""

@@ -37,7 +37,8 @@ def i4_a_confirm_counts_fsynced_copies(world: World, host: Host, ids: list[str],
     """I4: confirm(copies=n) implies n fsynced prefixes at that instant.
 
     A disk counts when it holds the very entry, or its context covers it and somebody has settled it. What has ended before its message
-    came to a disk is there as its result; of what was submitted twice one entry stands.
+    came to a disk is there as its result; of what was submitted twice one entry stands. The disk of a clone counts, too: it is the
+    node's as long as the original is not heard.
     """
     if not copies:
         return
@@ -47,7 +48,7 @@ def i4_a_confirm_counts_fsynced_copies(world: World, host: Host, ids: list[str],
         dots = world.history.dots.get(id, [])
         own = [dot for dot in dots if dot[0] == journal and dot in world.history.submits]
         counted = own if len(own) == 1 else dots + world.history.ended.get(id, [])
-        found = max((sum(_kept(world, other.disk, dot) for other in world.hosts.values()) for dot in counted), default=0)
+        found = max((sum(_kept(world, other.disk, dot) for other in [*world.hosts.values(), *world.clones]) for dot in counted), default=0)
         if found < copies:
             world.violate(f"I4: {id} confirmed by {host.name} with {copies} copies, {found} exist")
 
@@ -217,6 +218,19 @@ def r7_what_a_worker_forgets_is_kept(world: World, outcomes: Iterable[Outcome]) 
     for outcome in outcomes:
         if outcome.kind == OutcomeKind.DONE and outcome.id not in world.history.ended:
             world.violate(f"R7: a worker may forget the outcome of {outcome.id}, whose result is on no disk")
+
+
+def heard_where(machine: Machine) -> dict[str, list[str]]:
+    """For R3: where a node looks for those that it hears."""
+    return {member.id: member.addresses for member in machine.membership.members.values() if machine.membership.is_heard(member.id)}
+
+
+def r3_nobody_is_sent_to_the_twin_of_a_node_that_is_heard(world: World, host: Host, before: dict[str, list[str]]) -> None:
+    """R3: of two processes with one key the one that is heard stands. What a knock tells of others does not move it."""
+    if host.machine is not None and host.paused_until <= world.now:
+        for id, addresses in heard_where(host.machine).items():
+            if before.get(id, addresses) != addresses:
+                world.violate(f"R3: {host.name} was sent to {addresses[0]} for {id}, which it hears at {before[id][0]}")
 
 
 def r9_one_vote_in_a_term(world: World, host: Host, candidate: str, term: int) -> None:

@@ -28,7 +28,7 @@ from mesh.core.cluster.topology import Topology, name_of
 from mesh.core.coordinator import Coordinator
 from mesh.core.effects import Batch, Identity, Restored
 from mesh.core.turn import Turn
-from mesh.wire.entries import Message, Scope
+from mesh.wire.entries import Member, Message, Scope
 from mesh.wire.messages import Heartbeat, OutcomeKind, Outcomes, Release, Report, WorkerGone
 from mesh.wire.topology import Binding, Exchange, QueueDeclaration
 from tests.simulation.host import Host
@@ -404,6 +404,13 @@ def limit_of_deliveries_exceeded(of_mesh: Callable[..., int], policies: Policies
     """R24: at max_deliveries the task fails."""
     limit = of_mesh(policies, name)
     return 10 * limit if name == "max_deliveries" else limit
+
+
+@replaces(Membership, "introduce")
+def the_twin_of_a_node_that_is_heard_is_believed(introduce: Callable[..., None], membership: Membership, member: Member) -> None:
+    """R3: of a node that is heard its own entry alone says where it is."""
+    with patch.object(membership, "is_heard", lambda id: False):
+        introduce(membership, member)
 
 
 @replaces(Membership, "skew_ms")

@@ -91,6 +91,7 @@ CASES = [
     Case("reported_lease_gives_way_to_a_delivery_that_got_lost", "I14", LOSSES, settings=PATIENT, gentle=True),
     Case("delivery_crosses_an_offer", "I14", [Fault("lossy", 2.0, 10.0, amount=0.1)], settings=PATIENT, gentle=True),
     Case("end_of_a_worker_reordered_behind_its_return", "I3", [*SLEEPING_WORKERS, Fault("crash", 5.0, 0.3, "coordinator")]),
+    Case("the_twin_of_a_node_that_is_heard_is_believed", "R3", [Fault("clone", 4.0, 3.0, "other")]),
     Case("skews_ignored", "I13", [Fault("clock_step", 2.0, 0.0, "coordinator", amount=5.0)]),
     Case(
         "limit_of_deliveries_exceeded",
@@ -134,7 +135,7 @@ CASES = [
         settings=SMALL_BATCHES,
     ),
 ]
-INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "I15", "I16", "I17", "I18", "R6", "R7", "R9"}
+INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "I15", "I16", "I17", "I18", "R3", "R6", "R7", "R9"}
 
 
 def broken(plan: run.Plan) -> set[str]:

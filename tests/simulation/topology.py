@@ -129,7 +129,7 @@ class Declarer(Program):
         rng = self.rng
         exchange, queue = rng.choice(list(EXCHANGES)), rng.choice(QUEUES)
         bind = {"source": exchange, "destination": queue, "routing_key": rng.choice(PATTERNS)}
-        declared = [
+        declared: list[Change] = [
             {"do": "declare-exchange", "name": exchange, "type": EXCHANGES[exchange]},
             {"do": "declare-queue", "name": queue, "max_priority": rng.choice((1, 1, 2))},
             {"do": "bind", **bind},

@@ -72,6 +72,8 @@ class World:
         self.hosts = {f"n{index}": Host(self, f"n{index}") for index in range(nodes)}
         self.by_id = dict(self.hosts)
         """Hosts by the id of the node on them."""
+        self.by_address = {host.address: host for host in self.hosts.values()}
+        """Hosts by where their node is dialled; a clone answers at its own address, and one that was switched off at none."""
         self.clones: list[Host] = []
         """Machines on which a copy of another one's state directory was started: their node has the same key and id."""
         self.identities = set(self.hosts)
@@ -167,7 +169,7 @@ class World:
     def _tell_peer(self, host: Host, machine: Machine, peer: str, envelope: frames.Envelope, message: Any) -> None:
         if type(message) is Deliver:
             invariants.check_delivery(self, host, machine, message)
-        target = self.by_id.get(peer)
+        target = self._dialled(machine, peer)
         if target is None or (target.machine is None and target.powered):
             machine.on_unsent(peer, envelope)
             if target is not None:
@@ -180,10 +182,16 @@ class World:
         for time in self.network.arrivals(self.now, host.name, target.name):
             self.after(time - self.now, self._to_peer, target, target.life, host.id, envelope, blob)
 
+    def _dialled(self, machine: Machine, peer: str) -> Host | None:
+        """Who proves a peer's key where a node believes that the peer is; nobody, where another key or nothing answers."""
+        member = machine.membership.members.get(peer)
+        target = self.by_address.get(member.addresses[0]) if member is not None else None
+        return target if target is not None and target.id == peer else None
+
     def connections_break(self, gone: Host) -> None:
         """A process has ended: whoever was connected notices, and probes."""
         for host in self.hosts.values():
-            if host is not gone:
+            if host is not gone and host.machine is not None and self._dialled(host.machine, gone.id) is gone:
                 self._probe(host, gone)
 
     def _probe(self, host: Host, target: Host) -> None:
@@ -192,7 +200,9 @@ class World:
             self.after(self.rng.uniform(0.5, 2.0) * HOP_S, self._refuse, host, host.life, target)
 
     def _refuse(self, host: Host, life: int, target: Host) -> None:
-        if host.life == life and host.machine is not None and target.machine is None and target.powered:
+        if host.life != life or host.machine is None or self._dialled(host.machine, target.id) is not target:
+            return
+        if target.machine is None and target.powered:
             host.step(host.machine.on_refused, target.id)
 
     def _commit_done(self, host: Host, life: int) -> None:
@@ -268,7 +278,8 @@ class World:
         refusal = other.machine.twins.judge(Knock(member, incarnation=twins.incarnation, standing=twins.standing()))
         if other.machine.twins.fate:
             other.crash(commit_lands=True)
-            self.after(RESET_S, _start_again, other)
+            if other not in self.clones:
+                self.after(RESET_S, _start_again, other)
         if refusal is not None and refusal.code == CLONED:
             newcomer.crash(commit_lands=True)
             if newcomer not in self.clones:
@@ -278,7 +289,9 @@ class World:
         if refusal is not None or newcomer.machine is None or other.machine is None:
             return
         other.step(other.machine.on_knock, member)
+        heard = invariants.heard_where(newcomer.machine)
         newcomer.step(newcomer.machine.introduce, [*other.machine.membership.members.values(), other.machine.me.member(0)])
+        invariants.r3_nobody_is_sent_to_the_twin_of_a_node_that_is_heard(self, newcomer, heard)
 
     def _knock_again(self, newcomer: Host, life: int, other: Host) -> None:
         if newcomer.life == life:
@@ -290,12 +303,14 @@ class World:
         clone.id = original.id
         clone.disk = original.disk.snapshot()
         self.clones.append(clone)
+        self.by_address[clone.address] = clone
         return clone
 
     def remove_clone(self, clone: Host) -> None:
         """Somebody switches it off."""
         clone.lose_power()
         self.clones.remove(clone)
+        del self.by_address[clone.address]
 
     # -- questions --------------------
 
