@@ -110,9 +110,10 @@ def _step(asked: dict[str, Any], step: dict[str, Any]) -> str:
     name = f"exchange {step['exchange'] or '(default)'}{kind}"
     if step["came_from"] is not None:
         return f"{name}, from {step['came_from']}"
-    headers = declaring.shown(asked.get("headers") or {})
-    with_key = f" with the routing key {asked['routing_key']!r}" if asked.get("routing_key") else ""
-    return f"{asked['task']} is published to the {name}{with_key}{f' and the headers {headers}' if headers else ''}"
+    said = [f"the routing key {asked['routing_key']!r}"] if asked.get("routing_key") else []
+    if headers := declaring.shown(asked.get("headers") or {}):
+        said.append(f"the headers {headers}")
+    return f"{asked['task']} is published to the {name}{' with ' if said else ''}{' and '.join(said)}"
 
 
 def _where(consumer: dict[str, Any]) -> str:

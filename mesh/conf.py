@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -171,7 +172,10 @@ class Conf(MutableMapping[str, Any]):
         for queue in self.queues.values():
             changes += queue.changes()
         changes += self.routes.exchanges
-        return [change for index, change in enumerate(changes) if change not in changes[:index]]
+        once: dict[str, Change] = {}
+        for change in changes:
+            once.setdefault(json.dumps(change, sort_keys=True), change)
+        return list(once.values())
 
     def _read(self) -> list[Queue]:
         return self._once("read", lambda: read_queues(self.task_queues, self.task_default_exchange_type))  # type: ignore[no-any-return]

@@ -232,7 +232,7 @@ class Router:
                 break
         if exchange is not None:
             name = exchange_name(exchange)
-            default = queue or conf.task_default_routing_key or conf.task_default_queue
+            default = queue or conf.task_default_routing_key or ""
             return "", name, default if routing_key is None else routing_key
         if queue is not None:
             if routing_key is not None and (through := self._pattern_exchange(queue)) is not None:

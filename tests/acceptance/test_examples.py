@@ -24,6 +24,12 @@ SAID = {
         "nothing was sent: divide() missing a required argument: 'y'",
     ],
     "messages.py": ["unroutable 1", "{'title': 'a new disk'} feed.tech.disks", "0 tech", "1 tech", "2 tech"],
+    "routing.py": [
+        "imported a feed",
+        "read a.pdf",
+        "19 5",
+        "refused: the exchange 'documents' has no queue for the routing key 'print'",
+    ],
     "submit_many.py": ["1000 accepted", "sum of squares 332833500"],
 }
 
