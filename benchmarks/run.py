@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks import backlog, harness, hosts, idle, large, messages, routing, startup, takeover, throughput
+from benchmarks import backlog, harness, hosts, idle, large, messages, startup, takeover, throughput
 from benchmarks.harness import Figure, Plan, Suite
 from benchmarks.rivals import run as rivals
 from tests.lab import hosts as lab
@@ -27,7 +27,6 @@ SUITES: dict[str, Suite] = {
     "large": large.measure,
     "takeover": takeover.measure,
     "backlog": backlog.measure,
-    "routing": routing.measure,
 }
 NEEDS_LAB = ("startup", "idle", "hosts", "large", "takeover")
 QUICK = Plan(tasks=2_000, repeats=1, kills=3, backlog=90_000)

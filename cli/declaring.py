@@ -66,10 +66,14 @@ def milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
+def said(arguments: Mapping[str, Any]) -> Row:
+    """The arguments of a declaration that say something."""
+    return {name: value for name, value in arguments.items() if value not in (None, "", 0, False)}
+
+
 def shown(arguments: Mapping[str, Any]) -> str:
-    """Arguments for people: those that say something."""
-    said = {name: value for name, value in arguments.items() if value not in (None, "", 0, False) or (value == 0 and name.startswith("x-"))}
-    return ", ".join(name if value is True else f"{name}={value}" for name, value in said.items())
+    """Arguments or headers for people."""
+    return ", ".join(name if value is True else f"{name}={value}" for name, value in arguments.items())
 
 
 def temporary_option(command: F) -> F:

@@ -33,7 +33,7 @@ def list_(mesh: str | None, as_json: bool) -> None:
             row["name"] or "(default)",
             row["type"],
             sources.count(row["name"]),
-            declaring.shown({name: value for name, value in row.items() if name not in PLAIN} | {"temporary": not row["durable"]}),
+            declaring.shown(declaring.said({name: row[name] for name in row if name not in PLAIN} | {"temporary": not row["durable"]})),
         )
         for row in found["exchanges"]
     ]

@@ -9,6 +9,7 @@ import click
 from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
 from mesh.cli.config import SettingsCommand, change
+from mesh.cli.declaring import shown
 from mesh.cli.queue_contents import export, import_, move, peek
 from mesh.cli.queue_declaring import declare, delete, purge
 from mesh.cli.status import QUEUES
@@ -43,7 +44,8 @@ for command in (declare, delete, purge, peek, move, export, import_):
 def list_(mesh: str | None, as_json: bool) -> None:
     """Show the queues.
 
-    Those that hold something or are consumed; `waiting_for` has the names of waiting tasks that no worker on the queue can run.
+    Those that are declared, hold something or are consumed; `waiting_for` has the names of waiting tasks that no worker on the queue
+    can run.
     """
     with attached(Options({"mesh": mesh})) as questions:
         rows: list[dict[str, Any]] = questions.query("status")["queues"]
@@ -51,9 +53,10 @@ def list_(mesh: str | None, as_json: bool) -> None:
         output.print_json(rows)
     elif rows:
         title, _, columns = QUEUES
-        output.console().print(output.table(title, columns, [[row.get(column) for column in columns] for row in rows]))
+        cells = [[*(row.get(column) for column in columns), shown(row.get("declared") or {})] for row in rows]
+        output.console().print(output.table(title, [*columns, "declared with"], cells))
     else:
-        click.echo("no queues: nothing waits, and no worker is attached")
+        click.echo("no queues: nothing is declared, nothing waits, and no worker is attached")
 
 
 @queue.command(

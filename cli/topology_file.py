@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mesh.cli.declaring import Row, shown
+from mesh.cli.declaring import Row, said, shown
 
 from mesh.core.routing import declared
 from mesh.core.routing.exchanges import PREDECLARED
@@ -103,7 +103,7 @@ def _compare(found: Difference, what: str, wanted: Iterable[Row], has: Iterable[
         if name not in known:
             known[name] = full
             found.changes.append({"do": f"declare-{what}", **row})
-            arguments = shown({argument: value for argument, value in row.items() if argument not in ("name", "durable")})
+            arguments = shown(said({argument: value for argument, value in row.items() if argument not in ("name", "durable")}))
             found.lines.append(f"+ {what} {name}{f' ({arguments})' if arguments else ''}")
             continue
         there = known[name]

@@ -46,6 +46,7 @@ from mesh.signature import (
 from mesh.task import AsyncTask, Task
 from mesh.wire.bodies import encode_call
 from mesh.wire.entries import Message
+from mesh.wire.messages import Attached
 from mesh.wire.topology import Properties
 
 P = ParamSpec("P")
@@ -103,8 +104,8 @@ class Mesh:
         self._conf = Conf()
         self._router = Router(self._conf)
         self._control = Control(self)
-        self._declared: tuple[int, int] = (0, 0)
-        """The node, and the version of the topology, that it was last told to."""
+        self._declared: tuple[Attached | None, int] = (None, 0)
+        """The attachment at which the topology was last told, and its version."""
         self._embedded = Embedded(self, self._home) if embedded else None
         if self._embedded is not None:
             self._embedded.consume(DEFAULT_QUEUE)
@@ -286,13 +287,14 @@ class Mesh:
     def _declare(self, client: Client, deadline_s: float) -> None:
         """Have the mesh know the topology of ``conf``, once for each node that we attach to."""
         changes = self.conf.topology
-        if not changes or self._declared == (id(client.attached), self.conf.version):
+        attached, version = self._declared
+        if not changes or (attached is not None and attached is client.attached and version == self.conf.version):
             return
         try:
             client.query("topology-change", json.dumps({"changes": changes}), deadline_s)
         except NoCoordinator:
             return  # nodes route by what they have heard; the next publish tries again
-        self._declared = id(client.attached), self.conf.version
+        self._declared = client.attached, self.conf.version
 
     def _max_body_bytes(self) -> int:
         """The limit below which nobody needs to be asked."""

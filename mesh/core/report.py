@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mesh.core.broker.topology_draft import arguments_of
 from mesh.core.states import Role
 from mesh.wire.entries import Member
+from mesh.wire.topology import QueueDeclaration
 
 if TYPE_CHECKING:
     from mesh.core.machine import Machine
@@ -20,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 def status_report(machine: Machine) -> bytes:
     """The status of the mesh as JSON; the fields are those of docs/reference/status.md."""
     broker, dispatcher, election = machine.broker, machine.dispatcher, machine.election
-    membership = machine.membership
+    membership, letters = machine.membership, broker.dead_letters
     consumed = {name for worker in broker.workers.values() for name in worker.queues}
     report = {
         "mesh": machine.me.mesh,
@@ -57,6 +59,7 @@ def status_report(machine: Machine) -> bytes:
         "queues": [
             {
                 "name": name,
+                "declared": _declared(machine, name),
                 "ready": queue.ready if queue is not None else 0,
                 "delayed": queue.delayed if queue is not None else 0,
                 "unsettled": queue.unsettled if queue is not None else 0,
@@ -64,10 +67,12 @@ def status_report(machine: Machine) -> bytes:
                 "waiting_for": dispatcher.waiting_for(name),
                 "waiting_for_targets": dispatcher.waiting_for_targets(name),
                 "active_consumer": _active_consumer(machine, name),
-                "dead_letters": broker.dead_letters.count(name),
+                "dead_letters": letters.count(name),
                 **_limits(machine, name),
             }
-            for name in sorted(set(broker.queues) | broker.dead_letters.queues() | set(broker.overflow.dropped) | consumed)
+            for name in sorted(
+                {*broker.queues, *machine.topology.queues, *broker.dead_letters.queues(), *broker.overflow.dropped, *consumed}
+            )
             for queue in [broker.queues.get(name)]
         ],
         "alarms": machine.alarms.report(),
@@ -76,6 +81,17 @@ def status_report(machine: Machine) -> bytes:
         "counters": {"delivered": dispatcher.delivered, "finished": broker.finished, "redelivered": broker.redelivered},
     }
     return _encode(report)
+
+
+def _declared(machine: Machine, name: str) -> dict[str, Any] | None:
+    """The arguments that say something."""
+    queue = machine.topology.queue(name)
+    if queue is None:
+        return None
+    plain = QueueDeclaration(name=name)
+    return {key: value for key, value in arguments_of(queue).items() if value != getattr(plain, key) and value is not False} | (
+        {} if queue.durable else {"durable": False}
+    )
 
 
 def _active_consumer(machine: Machine, name: str) -> str | None:

@@ -127,6 +127,17 @@ def test_a_moved_message_belongs_to_its_new_queue_when_that_is_declared() -> Non
     assert not properties.declared
 
 
+@pytest.mark.parametrize("window_bytes", [0, 1 << 20])
+def test_what_has_a_countdown_is_shown_and_keeps_it_when_it_is_moved(window_bytes: int) -> None:
+    cluster, client = filled(window_bytes)
+    eta_ms = cluster["a"].wall_ms + 60_000
+    client.submit("later", eta_ms=eta_ms)
+    assert {row["id"]: row["eta_ms"] for row in pages(client, "q", 7)} == dict.fromkeys(IDS, 0) | {"later": eta_ms}
+    assert ask(client, "move", queue="q", to="other", count=1000)["moved"] == len(IDS) + 1
+    queue = cluster["a"].broker.queues["other"]
+    assert (queue.ready, queue.delayed) == (len(IDS), 1)
+
+
 def test_what_is_in_lost_and_found_can_be_moved_to_a_queue() -> None:
     cluster, client = filled()
     cluster["a"].replica.write(DeadLetter(Message("lost", "gone", "work", b""), "why", 0, held_in=LOST_AND_FOUND))

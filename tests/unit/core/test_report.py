@@ -9,6 +9,7 @@ import pytest
 
 from mesh.wire.messages import Answer, Query
 from tests.unit.core.cluster import WALL_S, Cluster
+from tests.unit.core.declaring import queue
 from tests.unit.core.programs import Client
 
 NODE = {"name": str, "id": str, "address": str, "state": str, "role": str, "pid": int, "version": str}
@@ -119,3 +120,12 @@ def test_a_coordinator_without_authority_says_that_it_does_not_dispatch() -> Non
     client.submit("t1")
     report = status(client)
     assert (report["dispatching"], report["under_replicated"]) == (False, 1)
+
+
+def test_a_declared_queue_is_listed_with_its_arguments_also_when_it_is_empty() -> None:
+    cluster = Cluster("a")
+    client = cluster.client("a")
+    client.change(queue("kept", max_length=5), queue("plain"), queue("passing", durable=False))
+    client.submit("t", queue="undeclared")
+    rows = {row["name"]: row["declared"] for row in json.loads(client.ask("status").body)["queues"]}
+    assert rows == {"kept": {"max_length": 5}, "plain": {}, "passing": {"durable": False}, "undeclared": None}

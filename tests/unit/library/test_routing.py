@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
 
-from mesh import Exchange, InvalidSetting, Mesh, Queue, UsageError
+from mesh import Binding, Exchange, InvalidSetting, Mesh, Queue, UsageError
 from mesh.routes import Router, Way
 from mesh.wire.topology import Properties
 from tests.unit.library.conftest import MakeApp, Place
@@ -152,6 +153,20 @@ def test_with_a_default_exchange_queues_without_a_key_are_bound_by_their_names(a
 
 def test_a_routing_key_alone_is_a_queues_name_without_an_exchange(app: Mesh) -> None:
     assert place_of(app, "t", call={"routing_key": "emails"}) == ("emails", "", "")
+
+
+def seconds_for(bindings: int) -> float:
+    """Of this process's CPU, to make a topology of so many bindings."""
+    app = Mesh("many")
+    app.conf.task_queues = [Queue("q", bindings=[Binding(exchange="amq.topic", routing_key=f"user.{n}") for n in range(bindings)])]
+    began = time.process_time()
+    assert len(app.conf.topology) == bindings + 1
+    return time.process_time() - began
+
+
+def test_what_a_topology_costs_grows_with_its_bindings_and_no_faster() -> None:
+    few = min(seconds_for(500) for _ in range(3))
+    assert min(seconds_for(5_000) for _ in range(3)) < 30 * few
 
 
 def test_an_exchange_whose_type_a_route_says_is_declared(app: Mesh) -> None:
