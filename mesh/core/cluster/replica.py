@@ -143,7 +143,7 @@ class Replica:
                     tail[sequence] = entry
                     continue
                 self.pages.came(journal, sequence, entry, 0)
-            share_names(entry)
+            share_names((entry,))
             journal.live[sequence] = entry.cold() if type(entry) is Chunk else entry
         self._restore_tail(tail_of, tail)
 
@@ -153,7 +153,7 @@ class Replica:
             return
         for sequence, message in messages.items():
             if not self.pages.add(journal, sequence, message):
-                share_names(message)
+                share_names((message,))
                 self.pages.came(journal, sequence, message, 0)
                 journal.live[sequence] = message
 
@@ -178,6 +178,7 @@ class Replica:
         """Write bulk entries; returns the journal and the last sequence."""
         journal = self._own[Scope.BULK]
         sequences = range(journal.upto + 1, journal.upto + 1 + len(entries))
+        share_names(entries)
         if self._pass_through(journal, sequences, entries):
             journal.digest = self._write_blobs(journal.name, sequences, entries, journal.digest)
             journal.upto += len(entries)
@@ -188,7 +189,6 @@ class Replica:
         turn_write, crc32, listeners, came, mark = self._turn.write, zlib.crc32, self.on_added, self.pages.came, self._turn.mark
         for entry in entries:
             sequence = journal.upto = sequence + 1
-            share_names(entry)
             blob = encode(entry)
             digest = crc32(blob, digest)
             live[sequence] = entry
@@ -213,10 +213,7 @@ class Replica:
         """Index new messages that need no place in memory; False when one of them does."""
         if self.inspected or set(map(type, entries)) != {Message}:
             return False
-        messages = cast("Sequence[Message]", entries)
-        for message in messages:
-            share_names(message)
-        return self.pages.pass_through(journal, sequences, messages, self._turn.mark)
+        return self.pages.pass_through(journal, sequences, cast("Sequence[Message]", entries), self._turn.mark)
 
     def _tell_passed(self, journal: Journal, sequences: Sequence[int], entries: Sequence[Entry]) -> None:
         for listener in self.on_passed:
@@ -270,6 +267,7 @@ class Replica:
             self.journals[journal.name] = journal
             journal.upto, journal.digest = append.upto, append.digest
             self._turn.move_head(journal.head())
+        share_names(append.entries)
         if append.base >= known and self._pass_through(journal, sequences, append.entries):
             self._write_blobs(journal.name, sequences, append.entries, 0)
             self._tell_passed(journal, sequences, append.entries)
@@ -277,7 +275,6 @@ class Replica:
         listeners = self._told_of_added(journal)
         for sequence, entry in zip(sequences, append.entries, strict=True):
             if sequence > known:
-                share_names(entry)
                 journal.live[sequence] = entry
                 if type(entry) is Message:
                     self.pages.came(journal, sequence, entry, self._turn.mark)
@@ -426,7 +423,9 @@ def is_cold(entry: Entry) -> bool:
     return type(entry) is Chunk and not entry.data
 
 
-def share_names(entry: Entry) -> None:
+def share_names(entries: Iterable[Entry]) -> None:
     """Let the messages of a queue share the strings that name queue and task: decoding makes new ones for each."""
-    if isinstance(entry, Message):
-        entry.queue, entry.task = sys.intern(entry.queue), sys.intern(entry.task)
+    intern = sys.intern
+    for entry in entries:
+        if isinstance(entry, Message):
+            entry.queue, entry.task = intern(entry.queue), intern(entry.task)
