@@ -78,4 +78,4 @@ def shown(arguments: Mapping[str, Any]) -> str:
 
 def temporary_option(command: F) -> F:
     """Adds ``--temporary``."""
-    return click.option("--temporary", is_flag=True, help="Gone, and on no disk, when no node is up any more.")(command)
+    return click.option("--temporary", is_flag=True, help="May be gone when all nodes were down; this version still keeps it.")(command)

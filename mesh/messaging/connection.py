@@ -81,7 +81,7 @@ class Connection:
         - ``headers``: scalars by name. ``priority``: 0 to 255, higher ones are delivered first.
         - ``expiration``: it is not delivered after so many seconds; None (default) for never.
         - ``mandatory=True`` raises Unroutable when no queue takes it; otherwise it is dropped then, and counted in ``unroutable``.
-        - ``persistent=False`` keeps it off the disks: it is lost when all nodes that have it stop.
+        - ``persistent=False`` lets the mesh lose it when all nodes stop; this version still keeps it on the disks.
         - ``content_type``: of a body of bytes or text. ``correlation_id`` and ``reply_to`` are for the programs.
         - ``message_id``: publishing again with the same one does not add a second message; the default is a new one.
 
