@@ -91,7 +91,7 @@ class Holdings:
     def recall(self, ids: Iterable[str], count: int) -> int:
         """Up to ``count`` of these, as far as they wait in ``ready``, go back to the mesh: how many."""
         waiting = {delivery.id for delivery in self.ready}
-        back = [id for id in ids if id in waiting][:count]
+        back = dict.fromkeys([id for id in ids if id in waiting][:count])
         if back:
             self.ready = deque(delivery for delivery in self.ready if delivery.id not in back)
         return self.give_back(back)

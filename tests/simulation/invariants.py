@@ -277,7 +277,7 @@ def disagreement(world: World) -> str:
 
 def is_full_of_what_is_excused(world: World) -> bool:
     """Whether a limited queue takes nothing more, as what waits there is not due for as long as a clock says."""
-    held = [len(machine.broker.records.keys() & excused(world)) for machine in world.machines().values()]
+    held = [len((machine.broker.records.keys() | _paged(machine)) & excused(world)) for machine in world.machines().values()]
     return 0 < world.settings.max_length <= max(held)
 
 

@@ -115,6 +115,15 @@ def test_a_countdown_that_is_over_counts_as_arrival() -> None:
     assert run_all(cluster.worker("a")) == ["later and urgent", "t1", "later", "t2"]
 
 
+def test_what_comes_to_be_due_on_the_disk_has_its_priority() -> None:
+    cluster = Cluster("a", window_bytes=0)
+    client = cluster.client("a")
+    client.submit("t1")
+    client.submit("later and urgent", eta_ms=cluster["a"].wall_ms + 2000, priority=1)
+    cluster.run(3)
+    assert run_all(cluster.worker("a")) == ["later and urgent", "t1"]
+
+
 def test_a_takeover_keeps_the_priorities() -> None:
     cluster = Cluster("ab")
     cluster.until(cluster.agreed)
