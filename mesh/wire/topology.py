@@ -119,3 +119,8 @@ class Properties(msgspec.Struct, array_like=True, gc=False):
     reply_to: str = ""
     declared: bool = False
     """The queue was declared when the message was routed to it: without a declaration it goes to ``lost+found`` (R22)."""
+
+
+def deaths_in(properties: Properties | None) -> int:
+    """How often a message has left a queue as a dead letter."""
+    return sum(death.count for death in properties.deaths) if properties is not None else 0

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mesh.wire.entries import Chunks
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
+from mesh.wire.topology import deaths_in
 from mesh.worker.batches import size_bytes
 
 TERMINAL = (OutcomeKind.DONE, OutcomeKind.ACKED, OutcomeKind.REJECTED)
@@ -29,11 +30,13 @@ class Holdings:
         self.outbox_bytes = 0
         self.leaving: list[Outcome] = []
         """Outcomes to be sent next."""
+        self._deaths: dict[str, int] = {}
+        """Of what was rejected and is in the outbox, how often it had died before."""
 
     def accept(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
         """Take deliveries: those whose arguments have to be fetched before they are ready.
 
-        One that is held already is ignored; of one that is finished the outcome is said again.
+        One that is held already is ignored; of one that is finished the outcome is said again, unless that has brought it here.
         """
         large: list[Delivery] = []
         for delivery in deliveries:
@@ -42,13 +45,18 @@ class Holdings:
                 continue
             outcome = self.outbox.get(id)
             if outcome is not None:
-                if outcome.kind in TERMINAL:
+                if outcome.kind in TERMINAL and not self._has_died_of_it(delivery):
                     self._say(outcome)
                     continue
-                self._forget(id)  # LOST or REQUEUED was heard, as it comes again
+                self._forget(id)  # the outcome was heard, as it comes again: from the queue that it went to as a dead letter, if rejected
             self.held[id] = delivery
             (self.ready if delivery.chunks is None else large).append(delivery)
         return large
+
+    def _has_died_of_it(self, delivery: Delivery) -> bool:
+        """Whether the message was rejected here, and has gone on with the same id through a dead letter exchange."""
+        before = self._deaths.get(delivery.id)
+        return before is not None and deaths_in(delivery.properties) > before
 
     def _say(self, outcome: Outcome) -> None:
         """The outcome leaves next; one whose value has to be sent first leaves after that."""
@@ -73,6 +81,8 @@ class Holdings:
             if outcome.kind != OutcomeKind.RETURNED:
                 self.outbox[outcome.id] = outcome
                 self.outbox_bytes += size_bytes(outcome)
+            if outcome.kind == OutcomeKind.REJECTED:
+                self._deaths[outcome.id] = deaths_in(delivery.properties)
         return delivery
 
     def give_back(self, ids: Iterable[str]) -> int:
@@ -115,3 +125,4 @@ class Holdings:
         outcome = self.outbox.pop(id, None)
         if outcome is not None:
             self.outbox_bytes -= size_bytes(outcome)
+            self._deaths.pop(id, None)

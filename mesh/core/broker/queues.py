@@ -11,6 +11,7 @@ from mesh.core.states import RECORD_TRANSITIONS, RecordEvent, RecordState
 from mesh.errors import LocalProtocolError
 from mesh.wire.entries import Message
 from mesh.wire.messages import Delivery
+from mesh.wire.topology import deaths_in
 
 
 class Record:
@@ -58,7 +59,7 @@ def rank(message: Message, journal: Journal, sequence: int) -> tuple[int, int, b
 
 def deaths_of(message: Message) -> int:
     """How often a message has left a queue as a dead letter."""
-    return sum(death.count for death in message.properties.deaths) if message.properties is not None else 0
+    return deaths_in(message.properties)
 
 
 class Queue:

@@ -60,6 +60,18 @@ def test_a_rejected_message_goes_through_the_dead_letter_exchange_with_its_death
     assert cluster.consumer("a", queues=["grave"]).deliveries[0].properties == message.properties
 
 
+def test_whoever_rejects_a_message_may_have_it_from_the_queue_that_it_goes_to(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    declare(client)
+    client.publish("m1", queue="q")
+    consumer = cluster.consumer("a", queues=["q", "grave"])
+    consumer.reject("m1")
+    assert [delivery.queue for delivery in consumer.deliveries] == ["q", "grave"]
+    assert list(consumer.held) == ["m1"], "it is not taken for one whose rejection was not heard"
+    consumer.ack("m1")
+    assert not cluster["a"].broker.records
+
+
 def test_an_expired_message_goes_there_and_does_not_expire_again_by_its_own_time(alone: tuple[Cluster, Client]) -> None:
     cluster, client = alone
     declare(client, queue("slow", message_ttl_ms=60_000), bind("dead", "slow"))
