@@ -45,17 +45,17 @@ def _held(stage: Stage, act: Round) -> set[int]:
 def slot_killed(stage: Stage, sizes: Sizes) -> Row:
     """3: SIGKILL to a slot in the middle of its task."""
     row = Row("3 (slot)", "slot killed in mid-task")
-    parent = stage.workers[stage.names[-1]].pid
-    return _worker_fault(stage, row, lambda: kill_all(children(parent)))
+    name = stage.names[-1]
+    return _worker_fault(stage, row, lambda: kill_all(children(stage.workers[name].pid)))  # beginning may have started it anew
 
 
 def worker_killed(stage: Stage, sizes: Sizes) -> Row:
     """3: SIGKILL to a worker and its slots in the middle of their tasks."""
     row = Row("3 (worker)", "worker killed in mid-task")
     name = stage.names[-1]
-    parent = stage.workers[name]
 
     def blow() -> None:
+        parent = stage.workers[name]
         slots = children(parent.pid)
         parent.kill()
         kill_all(slots)
