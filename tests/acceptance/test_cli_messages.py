@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import START_S, start_node
-from tests.machines import Machine, Process
+from tests.machines import MESH, Machine, Process
 from tests.polling import poll_until
 
 CONSUME = """\
@@ -74,8 +74,8 @@ def test_what_is_said_of_a_message_and_values_arrive(ready: Machine) -> None:
 
 
 def test_every_line_of_stdin_is_a_message(ready: Machine) -> None:
-    ready.run("sh", "-c", "printf 'a\\nb\\n' | mesh publish lines")
-    ready.run("sh", "-c", "printf 'a\\nb\\377' | mesh publish whole --whole")
+    ready.run("sh", "-c", "printf 'a\\nb\\n' | \"$0\" publish lines", MESH)
+    ready.run("sh", "-c", "printf 'a\\nb\\377' | \"$0\" publish whole --whole", MESH)
     assert ready.mesh("consume", "lines", "--count", "2").stdout == "a\nb\n"
     assert json.loads(ready.mesh("get", "whole", "--json").stdout)["base64"] == "YQpi/w=="
 

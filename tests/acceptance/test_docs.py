@@ -130,7 +130,7 @@ def test_what_a_page_shows_is_what_happens(page: Page, story: Story) -> None:
 def test_the_page_of_status_has_every_field_and_no_other(machine: Machine, node: Process) -> None:
     machine.put(Path(__file__).with_name("tasks.py"))
     start_worker(machine, "tasks", "-c", "1")
-    machine.spawn("mesh", "consume", "mail", name="consumer")
+    machine.mesh_spawn("consume", "mail")
     poll_until(lambda: machine.status()["consumers"], 10, "a consumer of plain messages")
     status = machine.status()
     said = {"": set(status)}
