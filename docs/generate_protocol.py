@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from generated import DOCS, attribute_docs, row, run, table
 
-from mesh.wire import attachment, consuming, entries, frames, messages, topology
+from mesh.wire import attachment, calls, consuming, contents, entries, frames, messages, topology, working
 
 PAGE = DOCS / "protocol.md"
 MEANINGS = DOCS / "protocol_fields.toml"
@@ -53,7 +53,7 @@ def page() -> str:
 def structs() -> dict[str, Any]:
     """Every struct of the wire by name: messages, entries, what lies in them, and the envelope."""
     found: dict[str, Any] = {"Envelope": frames.Envelope}
-    for module in (topology, entries, messages):
+    for module in (topology, calls, entries, messages):
         for name, kind in vars(module).items():
             if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
                 found[name] = kind
@@ -113,7 +113,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _docs() -> dict[str, dict[str, str]]:
-    modules = (topology, entries, attachment, consuming, messages, frames)
+    modules = (attachment, calls, consuming, contents, entries, frames, messages, topology, working)
     return {name: docs for module in modules for name, docs in attribute_docs(module).items()}
 
 

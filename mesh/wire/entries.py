@@ -10,6 +10,9 @@ from enum import IntEnum
 
 import msgspec
 
+from mesh.wire.calls import Call, Flow
+from mesh.wire.contents import Chunks as Chunks
+from mesh.wire.contents import Failure as Failure
 from mesh.wire.topology import Binding, Exchange, Properties, QueueDeclaration
 
 QUARANTINE = "quarantine"
@@ -49,17 +52,6 @@ class Status(IntEnum):
         return self in (Status.SUCCESS, Status.FAILURE, Status.REVOKED, Status.REMOVED)
 
 
-class Failure(msgspec.Struct, array_like=True, gc=False):
-    """An exception as data: it is rebuilt only from an allow-list, never by importing what the name says."""
-
-    type_name: str
-    """Module and qualified name, ``builtins.ValueError``."""
-    message: str
-    arguments: bytes = b""
-    """The exception's ``args`` as a body (mesh/wire/bodies.py), empty when they can't be encoded."""
-    traceback: str = ""
-
-
 class Attempt(msgspec.Struct, array_like=True, gc=False):
     """One delivery of a message that did not end it."""
 
@@ -69,22 +61,6 @@ class Attempt(msgspec.Struct, array_like=True, gc=False):
     ended_ms: int
     how: str
     """Why it did not end the task, for people."""
-
-
-class Chunks(msgspec.Struct, array_like=True, gc=False):
-    """The body of a message or result that is too large to travel in one piece: its chunks are entries of their own."""
-
-    body: bytes
-    """The body's id: 16 random bytes, drawn by the program that cut it, anew at each try."""
-    count: int
-    size: int
-    """Bytes of the whole body."""
-    digest: int
-    """CRC-32 of the whole body."""
-    journal: bytes = b""
-    """Where the node that took the chunks wrote them; empty until it says so."""
-    last: int = 0
-    """Sequence of the last of them: who has seen the journal so far and lacks a chunk knows that it is lost."""
 
 
 class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
@@ -106,6 +82,10 @@ class Message(msgspec.Struct, array_like=True, tag=1, gc=False):
     """Where the body is when ``body`` does not hold it."""
     properties: Properties | None = None
     """None for a task that was sent to a queue by its name, without more."""
+    call: Call | None = None
+    """How it shall run, and on whose behalf; None when nothing is said of that."""
+    flow: Flow | None = None
+    """Its place in a workflow."""
 
     @property
     def size(self) -> int:
@@ -126,6 +106,16 @@ class Result(msgspec.Struct, array_like=True, tag=2, gc=False):
     """Wall clock of the coordinator that settled the task, milliseconds since 1970."""
     chunks: Chunks | None = None
     """Where the value is when ``body`` does not hold it."""
+    task: str = ""
+    """Its name, for a step of a workflow."""
+    flow: Flow | None = None
+    """The message's: a gather that has not ended finds its values by it, after a takeover too."""
+    call: Call | None = None
+    """The message's, when it was a step of a workflow or a task of a task: who asks for the tree finds it by that."""
+    children: tuple[str, ...] = ()
+    """Ids of the tasks that it has submitted, in order."""
+    skipped: bool = False
+    """It never ran, as what it waited for failed; its failure is that one's."""
 
 
 class Member(msgspec.Struct, array_like=True, tag=3):

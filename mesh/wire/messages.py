@@ -6,7 +6,6 @@ Fields and tags are append-only.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from itertools import pairwise
 
 import msgspec
@@ -27,12 +26,21 @@ from mesh.wire.attachment import Refused as Refused
 from mesh.wire.attachment import Submit as Submit
 from mesh.wire.attachment import Upload as Upload
 from mesh.wire.attachment import UploadChunk as UploadChunk
+from mesh.wire.calls import Cancel as Cancel
+from mesh.wire.calls import States as States
 from mesh.wire.consuming import Consume as Consume
 from mesh.wire.consuming import Recall as Recall
 from mesh.wire.consuming import Take as Take
 from mesh.wire.consuming import Taken as Taken
-from mesh.wire.entries import Chunks, Entry, Failure, Member, Result
-from mesh.wire.topology import Properties
+from mesh.wire.entries import Chunks, Entry, Member, Result
+from mesh.wire.working import Deliver as Deliver
+from mesh.wire.working import Delivery as Delivery
+from mesh.wire.working import Offer as Offer
+from mesh.wire.working import Outcome as Outcome
+from mesh.wire.working import OutcomeKind as OutcomeKind
+from mesh.wire.working import Outcomes as Outcomes
+from mesh.wire.working import OutcomesKept as OutcomesKept
+from mesh.wire.working import WorkerGone as WorkerGone
 
 
 class HeadState(msgspec.Struct, array_like=True, gc=False):
@@ -219,92 +227,12 @@ class Abdicate(msgspec.Struct, array_like=True, tag=14):
 # -- between nodes, and between a node and its workers and clients --------------------
 
 
-class Offer(msgspec.Struct, array_like=True, tag=15):
-    """What a worker consumes and how much it will take."""
-
-    worker: str
-    name: str
-    queues: list[str]
-    tasks: list[str]
-    slots: int
-    capacity: int
-    """Most messages that the worker wants to hold, running or ready; at least ``slots`` unless it drains (0)."""
-    active: list[str] | None = None
-    """Ids that the worker holds, its outbox included, when this is a full report; None when only the rest has changed."""
-    pid: int = 0
-    generation: int = 0
-    """Counts the worker's attachments: what was delivered to an earlier one and is not in ``active`` was lost on the way."""
-
-
-class WorkerGone(msgspec.Struct, array_like=True, tag=16):
-    """A worker, or one of the consumers of a client, is no longer there; what it held was lost."""
-
-    worker: str
-
-
-class Delivery(msgspec.Struct, array_like=True, gc=False):
-    id: str
-    task: str
-    body: bytes
-    attempt: int
-    queue: str
-    chunks: Chunks | None = None
-    """Where the body is when ``body`` does not hold it."""
-    properties: Properties | None = None
-    """What its publisher said beyond its queue."""
-
-
-class Deliver(msgspec.Struct, array_like=True, tag=17):
-    worker: str
-    deliveries: list[Delivery]
-
-
-class OutcomeKind(IntEnum):
-    """How a delivery ended."""
-
-    DONE = 0
-    """The task returned or raised."""
-    RETURNED = 1
-    """Not started, be it that its arguments can't be had; the worker gives it back."""
-    LOST = 2
-    """The slot died while it ran."""
-    ACKED = 3
-    """A plain message was dealt with: it has no result."""
-    REJECTED = 4
-    """Its consumer does not want it: a dead letter."""
-    REQUEUED = 5
-    """Its consumer could not deal with it; somebody shall, and that it was tried counts as an attempt."""
-
-
-class Outcome(msgspec.Struct, array_like=True, gc=False):
-    id: str
-    kind: int = OutcomeKind.DONE
-    status: int = 4
-    body: bytes = b""
-    failure: Failure | None = None
-    chunks: Chunks | None = None
-    """Where the value is when ``body`` does not hold it."""
-
-
-class Outcomes(msgspec.Struct, array_like=True, tag=18):
-    worker: str
-    capacity: int
-    outcomes: list[Outcome]
-
-
-class OutcomesKept(msgspec.Struct, array_like=True, tag=19):
-    """The settlements have their copies: the worker clears its outbox of these outcomes."""
-
-    worker: str
-    ids: list[str]
-    kinds: list[int] = []
-    """How each of them ended, as one task may go back, or be lost, and run again before the first word of it has come back."""
-
-
 class Watch(msgspec.Struct, array_like=True, tag=20):
     """The sender wants the results of these ids, now or when they come."""
 
     ids: list[str]
+    states: bool = False
+    """States on the way, too."""
 
 
 class Results(msgspec.Struct, array_like=True, tag=21):
@@ -452,9 +380,25 @@ PeerMessage = (
     | Taken
     | Recall
     | Consume
+    | States
+    | Cancel
 )
 SessionRequest = (
-    Attach | Submit | Ping | Detach | Offer | Outcomes | Watch | Query | Upload | UploadChunk | CancelUpload | Fetch | WorkerGone | Take
+    Attach
+    | Submit
+    | Ping
+    | Detach
+    | Offer
+    | Outcomes
+    | Watch
+    | Query
+    | Upload
+    | UploadChunk
+    | CancelUpload
+    | Fetch
+    | WorkerGone
+    | Take
+    | States
 )
 SessionReply = (
     Attached
@@ -475,5 +419,7 @@ SessionReply = (
     | Taken
     | Recall
     | Consume
+    | States
+    | Cancel
 )
 LobbyMessage = Knock | Admitted | Refused

@@ -468,5 +468,5 @@ def test_results_expire() -> None:
 
 
 def test_outcome_kinds_are_numbered_as_on_the_wire() -> None:
-    names = ["DONE", "RETURNED", "LOST", "ACKED", "REJECTED", "REQUEUED"]
-    assert [(kind.name, kind.value) for kind in OutcomeKind] == list(zip(names, range(6), strict=True))
+    names = ["DONE", "RETURNED", "LOST", "ACKED", "REJECTED", "REQUEUED", "RETRY", "REPLACED"]
+    assert [(kind.name, kind.value) for kind in OutcomeKind] == list(zip(names, range(8), strict=True))
