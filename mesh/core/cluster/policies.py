@@ -7,13 +7,12 @@ from typing import Any
 
 from mesh.config import Settings, check, mesh_wide, parse
 from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.cluster.standing import StandingValues
 from mesh.errors import InvalidSetting
 from mesh.wire.entries import Entry, Scope, Setting
 
 QUEUE_SETTINGS = ("max_deliveries", "max_length", "max_bytes", "overflow")
 """Settings that a queue may have for itself."""
-
-Rank = tuple[int, int, bytes, int]
 
 
 class Policies:
@@ -23,7 +22,7 @@ class Policies:
         self._replica = replica
         self._settings = settings
         self._started_with = {name: getattr(settings, name) for name in mesh_wide()}
-        self._standing: dict[str, tuple[Rank, Setting, Journal, int]] = {}
+        self._standing: StandingValues[str, Setting] = StandingValues(replica)
         self._queues: dict[tuple[str, str], float | int | str] = {}
         self.on_changed: list[Callable[[], None]] = []
         """Told that some setting of the mesh or of a queue is another one."""
@@ -42,9 +41,7 @@ class Policies:
             self._parsed(key, value)
         else:
             self._field(key)
-        known = self._standing.get(key)
-        revision = known[1].revision + 1 if known is not None else 1
-        self._replica.write(Setting(key, value, term, revision), Scope.SHARED)
+        self._standing.put(key, Setting(key, value), term)
 
     def own(self, queue: str, name: str) -> Any:
         """What was set for a queue by itself, or None."""
@@ -65,7 +62,7 @@ class Policies:
         for name, item in mesh_wide().items():
             standing = self._standing.get(name)
             value = getattr(self._settings, name)
-            origin = "mesh" if standing is not None and standing[1].value else "node" if value != item.default else "default"
+            origin = "mesh" if standing is not None and standing.value else "node" if value != item.default else "default"
             rows[name] = {"value": value, "default": item.default, "origin": origin, "effect": item.metadata["effect"]}
         for (queue, name), value in sorted(self._queues.items()):
             rows[f"queue:{queue}:{name}"] = {
@@ -77,17 +74,8 @@ class Policies:
         return rows
 
     def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
-        if not isinstance(entry, Setting):
-            return
-        rank = (entry.term, entry.revision, journal.name, sequence)
-        known = self._standing.get(entry.key)
-        if known is not None and known[0] > rank:
-            self._replica.settle(journal, sequence)
-            return
-        self._standing[entry.key] = (rank, entry, journal, sequence)
-        if known is not None and (known[2] is not journal or known[3] != sequence):
-            self._replica.settle(known[2], known[3])
-        self._apply(entry)
+        if isinstance(entry, Setting) and self._standing.came(entry.key, journal, sequence, entry):
+            self._apply(entry)
 
     def _apply(self, setting: Setting) -> None:
         try:

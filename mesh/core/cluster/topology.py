@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import NamedTuple
-
-from msgspec.structs import replace
 
 from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.cluster.standing import StandingValues
 from mesh.core.routing.exchanges import binding_name
 from mesh.core.routing.routing import Routing
 from mesh.wire.entries import Entry, Scope
@@ -18,16 +16,6 @@ Name = tuple[str, Hashable]
 """(kind of thing, its name): what one value stands for."""
 
 
-class Standing(NamedTuple):
-    """The value that stands for a name; the one with the highest rank does."""
-
-    rank: tuple[int, int, bytes, int]
-    """(term, revision, dot), never a wall clock."""
-    entry: Declared
-    journal: Journal
-    sequence: int
-
-
 class Topology:
     """Applies the highest value of each name to the routing table of this node."""
 
@@ -35,7 +23,7 @@ class Topology:
         self._replica = replica
         self.routing = Routing()
         self._queues: dict[str, QueueDeclaration] = {}
-        self._standing: dict[Name, Standing] = {}
+        self._standing: StandingValues[Name, Declared] = StandingValues(replica)
         self.temporary: dict[str, None] = {}
         """Queues that may go by themselves: exclusive, auto_delete or with expires_ms."""
         self._limited: set[str] = set()
@@ -79,40 +67,20 @@ class Topology:
 
     def put(self, entry: Declared, term: int) -> None:
         """Write a value: it stands for its name from now on, above the one that did."""
-        known = self._standing.get(name_of(entry))
-        revision = known.entry.revision + 1 if known is not None else 1
-        term = max(term, known.entry.term) if known is not None else term
-        self._replica.write(replace(entry, term=term, revision=revision), Scope.SHARED)
+        self._standing.put(name_of(entry), entry, term)
 
     def remove(self, name: Name) -> None:
         """Settle what stands for a name, if anything does."""
-        known = self._standing.get(name)
-        if known is not None:
-            self._replica.settle(known.journal, known.sequence)
+        self._standing.remove(name)
 
     # -- entries come and go --------------------
 
     def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
-        if not isinstance(entry, Exchange | QueueDeclaration | Binding):
-            return
-        name = name_of(entry)
-        rank = (entry.term, entry.revision, journal.name, sequence)
-        known = self._standing.get(name)
-        if known is not None and known.rank > rank:
-            self._replica.settle(journal, sequence)
-            return
-        self._standing[name] = Standing(rank, entry, journal, sequence)
-        if known is not None and known.rank != rank:
-            self._replica.settle(known.journal, known.sequence)
-        self._stands(entry)
+        if isinstance(entry, Exchange | QueueDeclaration | Binding) and self._standing.came(name_of(entry), journal, sequence, entry):
+            self._stands(entry)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
-        if not isinstance(entry, Exchange | QueueDeclaration | Binding):
-            return
-        name = name_of(entry)
-        known = self._standing.get(name)
-        if known is not None and known.journal is journal and known.sequence == sequence:
-            del self._standing[name]
+        if isinstance(entry, Exchange | QueueDeclaration | Binding) and self._standing.gone(name_of(entry), journal, sequence):
             self._is_gone(entry)
 
     def _stands(self, entry: Declared) -> None:
