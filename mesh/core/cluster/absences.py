@@ -34,10 +34,7 @@ class Absences:
 
     def load(self) -> None:
         """Index what the replica has restored."""
-        for journal in list(self._replica.journals.values()):
-            if journal.scope == Scope.SHARED:
-                for sequence, entry in list(journal.live.items()):
-                    self._on_added(journal, sequence, entry)
+        self._replica.tell_restored(self._on_added)
 
     def forgotten(self, id: str) -> bool:
         """Whether a node was away for so long that what it holds is not run by itself any more."""

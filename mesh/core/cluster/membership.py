@@ -78,10 +78,7 @@ class Membership:
 
     def load(self) -> None:
         """Index what the replica has restored."""
-        for journal in list(self._replica.journals.values()):
-            if journal.scope == Scope.SHARED:
-                for sequence, entry in list(journal.live.items()):
-                    self._on_added(journal, sequence, entry)
+        self._replica.tell_restored(self._on_added)
 
     def admit(self, member: Member) -> Member:
         """Write a member's entry unless the roster already says the same; returns the entry that stands."""

@@ -30,10 +30,7 @@ class Policies:
 
     def load(self) -> None:
         """Index what the replica has restored."""
-        for journal in list(self._replica.journals.values()):
-            if journal.scope == Scope.SHARED:
-                for sequence, entry in list(journal.live.items()):
-                    self._on_added(journal, sequence, entry)
+        self._replica.tell_restored(self._on_added)
 
     def set(self, key: str, value: str, term: int) -> None:
         """Write a new value; empty for the default. Raises InvalidSetting, and nothing is written then."""

@@ -157,6 +157,13 @@ class Replica:
                 self.pages.came(journal, sequence, message, 0)
                 journal.live[sequence] = message
 
+    def tell_restored(self, listener: Listener) -> None:
+        """Tell a listener what :meth:`restore` has brought into the shared journals."""
+        for journal in list(self.journals.values()):
+            if journal.scope == Scope.SHARED:
+                for sequence, entry in list(journal.live.items()):
+                    listener(journal, sequence, entry)
+
     # -- changes --------------------
 
     def write(self, entry: Entry, scope: Scope = Scope.BULK) -> tuple[Journal, int]:

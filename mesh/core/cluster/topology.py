@@ -38,10 +38,7 @@ class Topology:
 
     def load(self) -> None:
         """Index what the replica has restored."""
-        for journal in list(self._replica.journals.values()):
-            if journal.scope == Scope.SHARED:
-                for sequence, entry in list(journal.live.items()):
-                    self._on_added(journal, sequence, entry)
+        self._replica.tell_restored(self._on_added)
 
     # -- what is declared --------------------
 
