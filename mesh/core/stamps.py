@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from msgspec.structs import replace
 
+from mesh.wire.entries import Message
 from mesh.wire.topology import Properties, QueueDeclaration
+
+Declared = Callable[[str], QueueDeclaration | None]
+"""The declaration of a queue, if it has one."""
+
+
+def copies_for(
+    queues: Iterable[str], message: Message, properties: Properties, declared: Declared, at_ms: int, mark: str = ""
+) -> list[Message]:
+    """One message for each queue: the first keeps the id, others have ``ID/QUEUE`` and ``mark``; the same at each try (R8)."""
+    copies: list[Message] = []
+    for queue in queues:
+        id = f"{message.id}/{queue}{mark}" if copies else message.id
+        copies.append(replace(message, id=id, queue=queue, properties=in_queue(properties, declared(queue), at_ms)))
+    return copies
 
 
 def in_queue(properties: Properties, declared: QueueDeclaration | None, at_ms: int) -> Properties:

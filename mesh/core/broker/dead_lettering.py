@@ -18,7 +18,7 @@ from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.paged import Header
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.topology import Topology
-from mesh.core.stamps import in_queue
+from mesh.core.stamps import copies_for
 from mesh.wire.entries import DeadLetter, Failure, Message, Status
 from mesh.wire.messages import Outcome
 from mesh.wire.topology import Death, Properties
@@ -93,12 +93,7 @@ class DeadLettering:
             return [], f"it would go in circles through its dead_letter_exchange {exchange!r}, and nobody has rejected it"
         dead = replace(message, attempts=0, eta_ms=0, history=())
         properties = replace(properties, exchange=exchange, routing_key=key, expires_ms=0)
-        copies: list[Message] = []
-        for queue in queues:
-            id = f"{message.id}/{queue}/{deaths_of(dead) + 1}" if copies else message.id
-            placed = in_queue(properties, self._topology.queue(queue), self._broker.wall_ms)
-            copies.append(replace(dead, id=id, queue=queue, properties=placed))
-        return copies, ""
+        return copies_for(queues, dead, properties, self._topology.queue, self._broker.wall_ms, f"/{deaths_of(dead) + 1}"), ""
 
 
 def _with_death(message: Message, reason: Reason, at_ms: int) -> Properties:

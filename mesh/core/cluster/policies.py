@@ -9,7 +9,7 @@ from mesh.config import Settings, check, mesh_wide, parse
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.standing import StandingValues
 from mesh.errors import InvalidSetting
-from mesh.wire.entries import Entry, Scope, Setting
+from mesh.wire.entries import Entry, Setting
 
 QUEUE_SETTINGS = ("max_deliveries", "max_length", "max_bytes", "overflow")
 """Settings that a queue may have for itself."""

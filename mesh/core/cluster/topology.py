@@ -8,7 +8,7 @@ from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.standing import StandingValues
 from mesh.core.routing.exchanges import binding_name
 from mesh.core.routing.routing import Routing
-from mesh.wire.entries import Entry, Scope
+from mesh.wire.entries import Entry
 from mesh.wire.topology import Binding, Exchange, QueueDeclaration
 
 Declared = Exchange | QueueDeclaration | Binding

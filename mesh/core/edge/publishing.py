@@ -6,11 +6,9 @@ should the queue be gone when it arrives, it goes to ``lost+found`` and not to a
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from mesh.core.cluster.topology import Topology
 from mesh.core.routing.exchanges import DEFAULT_EXCHANGE
-from mesh.core.stamps import in_queue
+from mesh.core.stamps import copies_for, in_queue
 from mesh.errors import Unroutable
 from mesh.wire.attachment import Submit
 from mesh.wire.entries import Message
@@ -60,7 +58,7 @@ class Publishing:
         )
 
     def copies(self, message: Message, wall_ms: int) -> list[Message]:
-        """One message for each queue that it goes to: the first keeps the id, others have ``ID/QUEUE``; the same at each try (R8).
+        """One message for each queue that it goes to.
 
         Raises Unroutable when there is no such exchange, or clients may not publish to it.
         """
@@ -72,12 +70,7 @@ class Publishing:
             if refusal:
                 raise Unroutable(refusal)
             queues = self._topology.routing.route(properties.exchange, properties.routing_key, properties.headers)
-        copies: list[Message] = []
-        for queue in queues:
-            id = f"{message.id}/{queue}" if copies else message.id
-            placed = in_queue(properties, self._topology.queue(queue), max(wall_ms, message.eta_ms))
-            copies.append(replace(message, id=id, queue=queue, properties=placed))
-        return copies
+        return copies_for(queues, message, properties, self._topology.queue, max(wall_ms, message.eta_ms))
 
     def _declare(self, messages: list[Message], wall_ms: int) -> None:
         stamps: dict[tuple[str, int], Properties | None] = {}
