@@ -61,24 +61,22 @@ class DeclareQueue(_Change, tag="declare-queue"):
     passive: bool = False
 
 
-class Bind(_Change, tag="bind"):
+class _OfBinding(_Change):
+    """All fields name it."""
+
+    source: Name
+    destination: Name
+    kind: Literal["queue", "exchange"] = "queue"
+    routing_key: Name = ""
+    arguments: dict[Name, HeaderValue] = {}
+
+
+class Bind(_OfBinding, tag="bind"):
     """Let a destination get what its source has for it."""
 
-    source: Name
-    destination: Name
-    kind: Literal["queue", "exchange"] = "queue"
-    routing_key: Name = ""
-    arguments: dict[Name, HeaderValue] = {}
 
-
-class Unbind(_Change, tag="unbind"):
-    """Take a binding back; all fields name it."""
-
-    source: Name
-    destination: Name
-    kind: Literal["queue", "exchange"] = "queue"
-    routing_key: Name = ""
-    arguments: dict[Name, HeaderValue] = {}
+class Unbind(_OfBinding, tag="unbind"):
+    """Take a binding back."""
 
 
 class DeleteExchange(_Change, tag="delete-exchange"):

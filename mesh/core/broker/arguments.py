@@ -62,7 +62,7 @@ class QueueArguments:
     def limits(self, queue: str) -> Arguments | None:
         """A queue's arguments, None when it has no limits."""
         arguments = self.of(queue)
-        return arguments if arguments.max_length or arguments.max_bytes else None
+        return arguments if arguments.limited else None
 
     def any_limits(self) -> bool:
         """Whether some queue has limits: a quick look before the queues are asked one by one."""

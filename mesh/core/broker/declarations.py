@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from mesh.config import Settings
 from mesh.core.broker.lifetimes import Lifetimes, owner_of
 from mesh.core.broker.topology_draft import Draft, Row, arguments_of
 from mesh.core.cluster.topology import Topology
 from mesh.errors import DeclaredOtherwise, InUse, InvalidTopology, NotFound
-from mesh.wire.topology import Binding
 from mesh.wire.topology_changes import DeclareQueue, TopologyChange
 
 if TYPE_CHECKING:
@@ -138,14 +137,8 @@ class Declarations:
                 {**arguments_of(queue), "messages": self.waiting(name), "unsettled": self.held(name), "consumers": self.consumers(name)}
                 for name, queue in sorted(self._topology.queues.items())
             ],
-            "bindings": sorted((_binding_row(binding) for binding in routing.bindings.values()), key=_order),
+            "bindings": sorted((arguments_of(binding) for binding in routing.bindings.values()), key=_order),
         }
-
-
-def _binding_row(binding: Binding) -> Row:
-    row = asdict(binding)
-    del row["term"], row["revision"]
-    return row
 
 
 def _order(row: Row) -> list[str]:

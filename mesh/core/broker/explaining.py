@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec.structs import asdict
 
+from mesh.core.broker.topology_draft import arguments_of
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.topology import Topology
 from mesh.errors import InvalidTopology
-from mesh.wire.topology import Binding, Headers
+from mesh.wire.topology import Headers
 
 if TYPE_CHECKING:
     from mesh.core.broker.broker import Broker
@@ -49,19 +49,13 @@ def explain(broker: Broker, topology: Topology, membership: Membership, argument
                 "exchange": step.exchange,
                 "type": step.kind,
                 "came_from": step.came_from,
-                "matched": [_binding(binding) for binding in step.matched],
+                "matched": [arguments_of(binding) for binding in step.matched],
                 "alternate": step.alternate,
             }
             for step in found
         ]
         queues = () if refusal else routing.route(asked.exchange, asked.routing_key, asked.headers)
     return {"refusal": refusal, "steps": steps, "queues": [_queue(broker, topology, membership, name, asked.task) for name in queues]}
-
-
-def _binding(binding: Binding) -> dict[str, Any]:
-    row = asdict(binding)
-    del row["term"], row["revision"]
-    return row
 
 
 def _queue(broker: Broker, topology: Topology, membership: Membership, name: str, task: str) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class Draft:
 
     @make.register
     def _bind(self, change: Bind) -> Row:
-        binding = Binding(change.source, change.destination, change.kind, change.routing_key, change.arguments)
+        binding = _named(change)
         self._check_ends(binding)
         _check_arguments(binding)
         changed = self._binding(binding) is None
@@ -142,7 +142,7 @@ class Draft:
 
     @make.register
     def _unbind(self, change: Unbind) -> Row:
-        binding = Binding(change.source, change.destination, change.kind, change.routing_key, change.arguments)
+        binding = _named(change)
         if binding.kind == "queue" and (queue := self.queue(binding.destination)) is not None:
             self._check_access(queue)
         known = self._binding(binding)
@@ -263,6 +263,10 @@ def _exchange(change: DeclareExchange) -> Exchange:
     return Exchange(change.name, change.type, change.durable, change.auto_delete, change.internal, change.alternate)
 
 
+def _named(change: Bind | Unbind) -> Binding:
+    return Binding(change.source, change.destination, change.kind, change.routing_key, change.arguments)
+
+
 def _check_name(what: str, name: str) -> None:
     """Whether something new may have this name."""
     check_name(what, name)
@@ -276,13 +280,13 @@ def _check_arguments(binding: Binding) -> None:
         raise InvalidTopology(f"{X_MATCH} is one of {', '.join(X_MATCHES)}, not {how!r}")
 
 
-def arguments_of(entry: Exchange | QueueDeclaration) -> Row:
-    """What two declarations of one name have to agree in, by the names that people use."""
+def arguments_of(entry: Declared) -> Row:
+    """What two declarations of one name have to agree in, by the names that people use; all of a binding is its name."""
     fields = asdict(entry)
     del fields["term"], fields["revision"]
     if isinstance(entry, Exchange):
         fields["type"] = fields.pop("kind")
-    else:
+    elif isinstance(entry, QueueDeclaration):
         fields["exclusive"] = bool(entry.exclusive)
         del fields["used"]
     return fields
