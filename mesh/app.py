@@ -48,14 +48,13 @@ from mesh.wire.bodies import encode_call
 from mesh.wire.entries import Message
 from mesh.wire.messages import Attached
 from mesh.wire.topology import Properties
+from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E", bound=type[Exception])
 J = TypeVar("J", bound=type)
 
-MAX_NAME = 255
-"""Most characters in a task id, a task's name and a queue's name."""
 MAIN = "__main__"
 MAX_DELIVERIES = 1000
 EXPIRES_S_MAX = 1e10
@@ -369,7 +368,7 @@ class Mesh:
 
 def _short_text(value: object, what: str) -> str:
     if not isinstance(value, str) or not _SHORT_TEXT.fullmatch(value):
-        raise UsageError(f"{what} must be a text of 1 to {MAX_NAME} characters, not {value!r:.80}")
+        raise UsageError(f"{what} must be a text of 1 to {NAME_CHARS_MAX} characters, not {value!r:.80}")
     return value
 
 

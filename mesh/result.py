@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from mesh.client.client import Client
 from mesh.client.failures import rebuild
 from mesh.client.pending import Pending
+from mesh.client.waking import waker
 from mesh.errors import ResultTimeout
 from mesh.wire.bodies import decode
 from mesh.wire.entries import Result, Status
@@ -180,10 +181,7 @@ class AsyncResult(Generic[R]):
         pending, loop = self._current(), get_running_loop()
         while pending.result is None:
             woken: asyncio.Future[None] = loop.create_future()
-
-            def wake(woken: asyncio.Future[None] = woken) -> None:
-                loop.call_soon_threadsafe(_set, woken)
-
+            wake = waker(loop, woken)
             if not self._client.when_done(pending, wake):
                 break
             try:
@@ -204,8 +202,3 @@ class AsyncResult(Generic[R]):
         if propagate:
             raise error
         return error
-
-
-def _set(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)

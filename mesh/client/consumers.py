@@ -31,16 +31,13 @@ from mesh.wire.messages import (
     Taken,
     WorkerGone,
 )
-from mesh.worker.holdings import Holdings
+from mesh.worker.holdings import FRAME_OUTCOMES_MAX, OUTBOX_MAX, Holdings
 
 if TYPE_CHECKING:
     from mesh.client.client import Client
 
 PLAIN = [""]
 """The tasks that a consumer of plain messages offers."""
-FRAME_OUTCOMES_MAX = 1024
-OUTBOX_MAX = 8192
-"""Unconfirmed acknowledgements above which a consumer asks for no more messages."""
 FIRST_FETCH = 1 << 32
 """Numbers of Fetches from here on are those of consumers; the others are for results."""
 

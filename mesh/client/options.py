@@ -20,9 +20,9 @@ from mesh.discovery.seeds import parse_seeds
 from mesh.errors import InvalidSetting, UsageError
 from mesh.storage.home import DEFAULT_MESH, Home
 from mesh.transport.doors import DEFAULT_PORT
+from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 CONFIG_FILE = "config.toml"
-NAME_CHARS_MAX = 255
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mesh.core.broker.dead_letters import as_row
 from mesh.core.broker.explaining import explain
-from mesh.core.edge.sessions import MAX_NAME_CHARS
 from mesh.core.report import status_report
 from mesh.errors import DeclaredOtherwise, InUse, InvalidSetting, InvalidTopology, MeshError, NotFound
 from mesh.wire.consuming import Consume
+from mesh.wire.topology_changes import QueueName
 
 if TYPE_CHECKING:
     from mesh.core.machine import Machine
@@ -28,7 +28,6 @@ NO_COORDINATOR = "no-coordinator: the mesh has no coordinator right now; try aga
 Then = Callable[[bytes, str], None]
 """Gets the JSON and the error."""
 _encode = msgspec.json.Encoder().encode
-QueueName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 
 
 def answer(machine: Machine, what: str, argument: str) -> tuple[bytes, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from mesh.client.consumers import Subscription
 from mesh.client.questions import held_latch
+from mesh.client.waking import waker
 from mesh.errors import Closed, UsageError
 from mesh.messaging.message import Message
 from mesh.wire.messages import Delivery, OutcomeKind
@@ -107,10 +108,7 @@ class Consumer:
         loop, subscription = get_running_loop(), self._subscription
         while (delivery := subscription.next_now()) is None:
             woken: asyncio.Future[None] = loop.create_future()
-
-            def wake(woken: asyncio.Future[None] = woken) -> None:
-                loop.call_soon_threadsafe(_set, woken)
-
+            wake = waker(loop, woken)
             if not subscription.wait_elsewhere(wake):
                 continue
             try:
@@ -188,8 +186,3 @@ def run(consumers: Sequence[Consumer], timeout: float | None) -> None:
             return
         if idle:
             live[0].wait_for_any(live, deadline_s)
-
-
-def _set(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 from mesh import ids
 from mesh.client.client import Client
 from mesh.client.outbox import Publication
+from mesh.client.waking import waker
 from mesh.core.routing.declared import check_headers
 from mesh.errors import InvalidTopology, PublishError
 from mesh.messaging.exchange import Exchange, exchange_name
@@ -104,14 +104,10 @@ class Publishing:
         client, publication, loop = self._client, self._publication, get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed
-                loop.call_soon_threadsafe(_set, woken)
-
         with client.lock:
             if publication.done:
                 return
-            publication.on_done = wake
+            publication.on_done = waker(loop, woken)
             client.duty.begin_elsewhere()
         try:
             await wait([woken], timeout=max(0.0, publication.deadline_s - time.monotonic()))
@@ -192,8 +188,3 @@ def _expires_ms(expiration: float | None) -> int:
     if isinstance(expiration, bool) or not isinstance(expiration, (int, float)) or not 0 < expiration <= EXPIRATION_S_MAX:
         raise InvalidTopology(f"an expiration is a number of seconds above 0, not {expiration!r}")
     return int((time.time() + expiration) * 1000)
-
-
-def _set(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)

@@ -14,13 +14,14 @@ from msgspec import Meta
 from mesh.wire.topology import HeaderValue
 
 NAME_CHARS_MAX = 255
-"""Of an exchange, a queue or a routing key: the short string of AMQP 0-9-1."""
+"""Of an exchange, a queue, a routing key, a task or a node: the short string of AMQP 0-9-1."""
 CHANGES_MAX = 100_000
 """In one question."""
 COUNT_MAX = (1 << 53) - 1
 """The largest whole number that JSON readers agree on."""
 
 Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+QueueName = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 
 

@@ -12,6 +12,10 @@ from mesh.worker.batches import size_bytes
 
 TERMINAL = (OutcomeKind.DONE, OutcomeKind.ACKED, OutcomeKind.REJECTED)
 """A delivery with one of these is over: should it come again, the word of it was lost on the way."""
+OUTBOX_MAX = 8192
+"""Unconfirmed outcomes above which a worker or consumer asks for no more."""
+FRAME_OUTCOMES_MAX = 1024
+"""Outcomes in one message to the node."""
 UNSENT = Chunks(b"", 0, 0, 0)
 """In an outcome: its value is on this machine, and the node does not have it yet."""
 

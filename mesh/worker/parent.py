@@ -37,7 +37,7 @@ from mesh.wire.messages import (
 )
 from mesh.worker.batches import LONG_S, RunTimes, capacity, chunks, take
 from mesh.worker.declaring import Declaring
-from mesh.worker.holdings import UNSENT, Holdings
+from mesh.worker.holdings import FRAME_OUTCOMES_MAX, OUTBOX_MAX, UNSENT, Holdings
 from mesh.worker.orders import Finished, GivenBack, Loaded
 from mesh.worker.recalls import Recalls
 from mesh.worker.slots import Died, ProcessSlots, Slot, Slots
@@ -50,10 +50,8 @@ CHECK_S = 0.03
 """Pause between looks at what is stuck."""
 STOP_S = 1.0
 """How long a stop waits for the mesh to confirm the outbox."""
-OUTBOX_MAX = 8192
 OUTBOX_BYTES_MAX = 64 << 20
-"""Unconfirmed outcomes, and their bytes, above which a worker asks for no more work."""
-FRAME_OUTCOMES_MAX = 1024
+"""Bytes of unconfirmed outcomes above which a worker asks for no more work."""
 STALE = -1
 """In place of the room that was offered last: tasks or queues are others by now."""
 

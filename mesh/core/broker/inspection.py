@@ -17,11 +17,12 @@ from mesh.core.broker.purge import WAITING
 from mesh.core.broker.queues import Record
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.topology import Topology
+from mesh.core.kinds import kind_of
 from mesh.core.stamps import in_queue
 from mesh.errors import InvalidTopology
 from mesh.wire.entries import HELD_LISTS, Entry, Message
 from mesh.wire.topology import Properties
-from mesh.wire.topology_changes import NAME_CHARS_MAX
+from mesh.wire.topology_changes import QueueName
 
 if TYPE_CHECKING:
     from mesh.core.broker.broker import Broker
@@ -30,7 +31,6 @@ PAGE_MESSAGES = 1000
 PAGE_BYTES = 1 << 20
 """Of bodies in one answer, when it has more than one message."""
 Count = Annotated[int, Meta(ge=1, le=PAGE_MESSAGES)]
-Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 Then = Callable[[dict[str, Any] | None], None]
 """Gets the answer, None when this node is no coordinator any more."""
 
@@ -38,7 +38,7 @@ Then = Callable[[dict[str, Any] | None], None]
 class MessagesAsked(msgspec.Struct, forbid_unknown_fields=True):
     """The argument of the question ``messages``."""
 
-    queue: Name
+    queue: QueueName
     count: Count = 10
     after: tuple[str, int] | None = None
     """The ``next`` of the page before; ``["", 0]`` for the first page of all. None: those that are next in line."""
@@ -47,8 +47,8 @@ class MessagesAsked(msgspec.Struct, forbid_unknown_fields=True):
 class MoveAsked(msgspec.Struct, forbid_unknown_fields=True):
     """The argument of the question ``move``."""
 
-    queue: Name
-    to: Name
+    queue: QueueName
+    to: QueueName
     count: Count = 1
 
 
@@ -112,7 +112,7 @@ class Inspection:
 
     def _head(self, queue: str, count: int) -> list[Dot]:
         """Those that are next in line; from the disk when memory has not enough of them."""
-        records = sorted(self._records(queue), key=lambda record: (-_priority(record.message), record.order))
+        records = sorted(self._records(queue), key=lambda record: (-kind_of(record.message)[1], record.order))
         dots = [Dot(record.journal, record.sequence, record.size, record) for record in records[:count]]
         if len(dots) < count:
             dots += islice((dot for dot in self._by_dot(queue, ("", 0)) if dot.record is None), count - len(dots))
@@ -208,10 +208,6 @@ def _page(dots: Iterator[Dot], count: int) -> tuple[list[Dot], bool]:
         taken.append(dot)
         size += dot.size
     return taken, False
-
-
-def _priority(message: Message) -> int:
-    return message.properties.priority if message.properties is not None else 0
 
 
 def _row(message: Message) -> dict[str, Any]:

@@ -59,6 +59,7 @@ from mesh.wire.messages import (
     Watch,
     WorkerGone,
 )
+from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 WINDOW_BYTES_A_WAIT = 1600
 """For so many bytes of the window for messages one wait is kept in the faster of two ways: 20,000 by default."""
@@ -73,7 +74,6 @@ WHOSE = "apart: some of the messages are in no queue's way; submit those of each
 PLAIN = [""]
 """The tasks that the consumers of a client offer: none but plain messages."""
 MAX_ID_CHARS = 255
-MAX_NAME_CHARS = 255
 UNWARNED_MAX = 100
 """Names of queues that are kept for a session until it is known who consumes them, about."""
 
@@ -224,7 +224,7 @@ class Edge:
         for message in submit.messages:
             if len(message.body) > limit:
                 return self._too_large(len(message.body)), False
-            if not (0 < len(message.id) <= MAX_ID_CHARS and len(message.queue) <= MAX_NAME_CHARS and len(message.task) <= MAX_NAME_CHARS):
+            if not (0 < len(message.id) <= MAX_ID_CHARS and len(message.queue) <= NAME_CHARS_MAX and len(message.task) <= NAME_CHARS_MAX):
                 return "invalid: ids have 1 to 255 characters, queues and task names at most 255", False
             if message.properties is None and message.queue:
                 continue

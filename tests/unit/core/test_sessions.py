@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh.core.edge import sessions
-from mesh.core.edge.sessions import MAX_ID_CHARS, MAX_NAME_CHARS, QUESTION_TIMEOUT_S
+from mesh.core.edge.sessions import MAX_ID_CHARS, QUESTION_TIMEOUT_S
 from mesh.wire.entries import Message
 from mesh.wire.messages import (
     PROTOCOL_VERSION,
@@ -25,6 +25,7 @@ from mesh.wire.messages import (
     Submit,
     Watch,
 )
+from mesh.wire.topology_changes import NAME_CHARS_MAX
 from tests.unit.core.cluster import Cluster
 from tests.unit.core.programs import Client, Worker
 
@@ -155,8 +156,8 @@ def test_a_body_that_is_too_large_is_refused_as_a_whole_and_nothing_is_kept() ->
         Message("", "q", "work", b""),
         Message("x" * (MAX_ID_CHARS + 1), "q", "work", b""),
         Message("t1", "", "work", b""),
-        Message("t1", "q" * (MAX_NAME_CHARS + 1), "work", b""),
-        Message("t1", "q", "w" * (MAX_NAME_CHARS + 1), b""),
+        Message("t1", "q" * (NAME_CHARS_MAX + 1), "work", b""),
+        Message("t1", "q", "w" * (NAME_CHARS_MAX + 1), b""),
     ],
     ids=["no id", "long id", "no queue", "long queue", "long task"],
 )
@@ -167,7 +168,7 @@ def test_bad_names_are_refused(cluster: Cluster, client: Client, message: Messag
 
 
 def test_the_longest_names_are_accepted(cluster: Cluster, client: Client) -> None:
-    confirm = answer_to(cluster, client, Message("x" * MAX_ID_CHARS, "q" * MAX_NAME_CHARS, "w" * MAX_NAME_CHARS, b""))
+    confirm = answer_to(cluster, client, Message("x" * MAX_ID_CHARS, "q" * NAME_CHARS_MAX, "w" * NAME_CHARS_MAX, b""))
     assert confirm.error == ""
 
 
