@@ -7,7 +7,6 @@ import gc
 import json
 import threading
 import time
-from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
@@ -17,23 +16,6 @@ from mesh import BodyTooLarge, Closed, Connection, InvalidTopology, Mesh, MeshEr
 from mesh.messaging.connection import BATCH_MESSAGES
 from mesh.messaging.message import Message
 from tests.polling import poll_until
-
-
-@pytest.fixture(scope="module")
-def app() -> Iterator[Mesh]:
-    with Mesh("messages", embedded=True) as app:
-        yield app
-
-
-@pytest.fixture
-def connection(app: Mesh) -> Iterator[Connection]:
-    with app.connection(timeout=5) as connection:
-        yield connection
-
-
-@pytest.fixture
-def queue(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
 
 
 def status(app: Mesh) -> dict[str, Any]:

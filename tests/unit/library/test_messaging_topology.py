@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from mesh import Connection, DeclaredOtherwise, InUse, Mesh, NotAccepted, Unroutable
+from mesh import Connection, DeclaredOtherwise, InUse, NotAccepted, Unroutable
 from mesh.errors import InvalidTopology, NotFound
 from mesh.messaging.exchange import Binding, Exchange
 from mesh.messaging.queue import Queue
 from tests.polling import poll_until
-
-
-@pytest.fixture(scope="module")
-def app() -> Iterator[Mesh]:
-    with Mesh("topology", embedded=True) as app:
-        yield app
-
-
-@pytest.fixture
-def connection(app: Mesh) -> Iterator[Connection]:
-    with app.connection(timeout=5) as connection:
-        yield connection
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.node.name)
 
 
 def taken(connection: Connection, queue: str | Queue) -> list[object]:
