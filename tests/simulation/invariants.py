@@ -44,11 +44,12 @@ def i4_a_confirm_counts_fsynced_copies(world: World, host: Host, ids: list[str],
         return
     assert host.machine is not None
     journal = host.machine.me.bulk_journal
+    disks = [other.disk for other in (*world.hosts.values(), *world.clones, *world.former_clones)]
     for id in ids:
         dots = world.history.dots.get(id, [])
         own = [dot for dot in dots if dot[0] == journal and dot in world.history.submits]
         counted = own if len(own) == 1 else dots + world.history.ended.get(id, [])
-        found = max((sum(_kept(world, other.disk, dot) for other in [*world.hosts.values(), *world.clones]) for dot in counted), default=0)
+        found = max((sum(_kept(world, disk, dot) for disk in disks) for dot in counted), default=0)
         if found < copies:
             world.violate(f"I4: {id} confirmed by {host.name} with {copies} copies, {found} exist")
 

@@ -76,6 +76,8 @@ class World:
         """Hosts by where their node is dialled; a clone answers at its own address, and one that was switched off at none."""
         self.clones: list[Host] = []
         """Machines on which a copy of another one's state directory was started: their node has the same key and id."""
+        self.former_clones: list[Host] = []
+        """Those that somebody has switched off."""
         self.identities = set(self.hosts)
         """Ids of all nodes that ever were."""
         self.backups: dict[tuple[float, str], tuple[str, Disk]] = {}
@@ -309,7 +311,9 @@ class World:
     def remove_clone(self, clone: Host) -> None:
         """Somebody switches it off."""
         clone.lose_power()
+        clone.disk.replace_contents(Disk(), self.now)
         self.clones.remove(clone)
+        self.former_clones.append(clone)
         del self.by_address[clone.address]
 
     # -- questions --------------------

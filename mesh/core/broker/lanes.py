@@ -92,9 +92,14 @@ class Lane:
         return min(self._under_way, self.runs[0].order) if self.runs else self._under_way
 
     @property
+    def is_partly_away(self) -> bool:
+        """Whether some of it is not in line: on the disk only, or read while the rest of its chunk is not."""
+        return self.paged > 0 or self._expected > 0
+
+    @property
     def available(self) -> bool:
         """Whether the first message in line is in memory."""
-        return bool(self.records) and (not (self.paged or self._expected) or self.records[0].order < self.next_paged)
+        return bool(self.records) and (not self.is_partly_away or self.records[0].order < self.next_paged)
 
     @property
     def needs_refill(self) -> bool:
@@ -104,7 +109,7 @@ class Lane:
     @property
     def empty(self) -> bool:
         """Whether nothing waits here, nor is about to when all segments of a chunk have been read."""
-        return not (self.records or self.paged or self._expected)
+        return not self.records and not self.is_partly_away
 
     # -- to the disk and back --------------------
 

@@ -153,12 +153,14 @@ class Queue:
 
     def is_read(self, tasks: Collection[str]) -> bool:
         """Whether messages for these tasks are on the disk only, from where they are read when it is their turn."""
-        return any(lane.paged for lane in self.lanes.values() if lane.task in tasks)
+        return any(lane.is_partly_away for lane in self.lanes.values() if lane.task in tasks)
 
     def kinds_waiting(self) -> list[Kind]:
         """Kinds of which there is a READY record."""
         return [
-            kind for kind, lane in self.lanes.items() if lane.paged or any(record.state is RecordState.READY for record in lane.records)
+            kind
+            for kind, lane in self.lanes.items()
+            if lane.is_partly_away or any(record.state is RecordState.READY for record in lane.records)
         ]
 
     @property

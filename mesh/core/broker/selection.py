@@ -87,9 +87,9 @@ def _merge(lanes: Sequence[Lane], limit: int, ageing: Ageing, taken: list[Record
     priority, mixed = lanes[0].priority, False
     for index, lane in enumerate(lanes):
         mixed = mixed or lane.priority != priority
-        if lane.paged:
+        if lane.is_partly_away:
             touched[index] = lane
-        if lane.records and (not lane.paged or lane.available):
+        if lane.available:
             heads.append((0.0, lane.records[0].order, index))
     away: list[tuple[int, Rank]] = []
     if mixed:
@@ -109,7 +109,7 @@ def _merge(lanes: Sequence[Lane], limit: int, ageing: Ageing, taken: list[Record
             heapq.heapreplace(heads, (*ageing.rank(lane.priority, order), index) if mixed else (0.0, order, index))
         else:
             heapq.heappop(heads)
-            if mixed and lane.paged:
+            if mixed and lane.is_partly_away:
                 away.append((lane.priority, ageing.rank(lane.priority, lane.next_paged)))
     for lane in touched.values():
         leave(lane)

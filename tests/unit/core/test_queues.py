@@ -164,6 +164,23 @@ def test_a_lane_is_not_forgotten_while_a_part_of_what_is_read_for_it_has_yet_to_
     assert (first.orders, second.orders) == ([0], [5])
 
 
+def test_nothing_passes_an_urgent_message_that_was_read_while_the_rest_of_its_chunk_was_not() -> None:
+    """Found by a seed: of two journals' segments one had come, and counted as in line before it was."""
+    queue = new_queue()
+    lane = queue.lane(kind_of(record(0, priority=1).message))
+    journal = SimpleNamespace(name=b"p" * 16, paged=SimpleNamespace(walk=lambda first, last: [(first, 0, 10)]))
+    lane.insert_run(Run(0, journal, 1, 1, 0))
+    lane.insert_run(Run(5, journal, 2, 2, 0))
+    lane.paged = queue.ready = 2
+    lane.next_chunk(1000)
+    lane.paged = 0
+    lane.arrive([record(5, priority=1)])
+    queue.push(record(9))
+    assert take_from(queue, "a", 1) == []
+    lane.arrive([record(0, priority=1)])
+    assert orders(take_from(queue, "a", 3)) == [0, 5, 9]
+
+
 def test_a_level_of_priority_is_worth_a_head_start() -> None:
     ageing = Ageing(Settings(priority_ageing_s=AGEING_S))
     for order, came_at in enumerate([0.0, 59.0, 121.0]):
