@@ -8,7 +8,10 @@ import msgspec
 
 from mesh.wire.calls import Call, Flow, Input
 from mesh.wire.entries import Chunks, Failure, Message
-from mesh.wire.topology import Properties
+from mesh.wire.topology import Properties, deaths_in
+
+Stage = tuple[int, int, int]
+"""How far a message has come with one id: (queues left as a dead letter, times written anew at its own wish, attempt)."""
 
 
 class Offer(msgspec.Struct, array_like=True, tag=15):
@@ -51,6 +54,11 @@ class Delivery(msgspec.Struct, array_like=True, gc=False):
     eta_ms: int = 0
 
 
+def stage_of(properties: Properties | None, call: Call | None, attempt: int) -> Stage:
+    """The stage of a delivery; a later one is higher."""
+    return deaths_in(properties), call.turn if call is not None else 0, attempt
+
+
 class Deliver(msgspec.Struct, array_like=True, tag=17):
     worker: str
     deliveries: list[Delivery]
@@ -91,6 +99,8 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
     """Of a RETRY."""
     children: tuple[str, ...] = ()
     """As in Result."""
+    stage: Stage | None = None
+    """Of what was delivered, when the message may go on with the same id: said again, it must not end a later delivery."""
 
 
 class Outcomes(msgspec.Struct, array_like=True, tag=18):

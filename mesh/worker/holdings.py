@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mesh.wire.entries import Chunks
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
-from mesh.wire.topology import deaths_in
+from mesh.wire.working import stage_of
 from mesh.worker.batches import size_bytes
 
 TERMINAL = (OutcomeKind.DONE, OutcomeKind.ACKED, OutcomeKind.REJECTED)
@@ -16,6 +16,8 @@ OUTBOX_MAX = 8192
 """Unconfirmed outcomes above which a worker or consumer asks for no more."""
 FRAME_OUTCOMES_MAX = 1024
 """Outcomes in one message to the node."""
+FINAL = (OutcomeKind.DONE, OutcomeKind.ACKED)
+"""After one of these there is no further delivery of the id."""
 UNSENT = Chunks(b"", 0, 0, 0)
 """In an outcome: its value is on this machine, and the node does not have it yet."""
 
@@ -34,8 +36,6 @@ class Holdings:
         self.outbox_bytes = 0
         self.leaving: list[Outcome] = []
         """Outcomes to be sent next."""
-        self._deaths: dict[str, int] = {}
-        """Of what was rejected and is in the outbox, how often it had died before."""
 
     def accept(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
         """Take deliveries: those whose arguments have to be fetched before they are ready.
@@ -49,18 +49,13 @@ class Holdings:
                 continue
             outcome = self.outbox.get(id)
             if outcome is not None:
-                if outcome.kind in TERMINAL and not self._has_died_of_it(delivery):
+                if outcome.kind in TERMINAL and not _has_gone_on(outcome, delivery):
                     self._say(outcome)
                     continue
                 self._forget(id)  # the outcome was heard, as it comes again: from the queue that it went to as a dead letter, if rejected
             self.held[id] = delivery
             (self.ready if delivery.chunks is None else large).append(delivery)
         return large
-
-    def _has_died_of_it(self, delivery: Delivery) -> bool:
-        """Whether the message was rejected here, and has gone on with the same id through a dead letter exchange."""
-        before = self._deaths.get(delivery.id)
-        return before is not None and deaths_in(delivery.properties) > before
 
     def _say(self, outcome: Outcome) -> None:
         """The outcome leaves next; one whose value has to be sent first leaves after that."""
@@ -81,12 +76,12 @@ class Holdings:
         """A held delivery has this outcome: the delivery, or None when it is not held."""
         delivery = self.held.pop(outcome.id, None)
         if delivery is not None:
+            if outcome.kind not in FINAL:
+                outcome.stage = stage_of(delivery.properties, delivery.call, delivery.attempt)
             self._say(outcome)
             if outcome.kind != OutcomeKind.RETURNED:
                 self.outbox[outcome.id] = outcome
                 self.outbox_bytes += size_bytes(outcome)
-            if outcome.kind == OutcomeKind.REJECTED:
-                self._deaths[outcome.id] = deaths_in(delivery.properties)
         return delivery
 
     def give_back(self, ids: Iterable[str]) -> int:
@@ -129,4 +124,8 @@ class Holdings:
         outcome = self.outbox.pop(id, None)
         if outcome is not None:
             self.outbox_bytes -= size_bytes(outcome)
-            self._deaths.pop(id, None)
+
+
+def _has_gone_on(outcome: Outcome, delivery: Delivery) -> bool:
+    """Whether the message was rejected here, and has come back by way of a dead letter exchange."""
+    return outcome.stage is not None and stage_of(delivery.properties, delivery.call, delivery.attempt) > outcome.stage

@@ -19,7 +19,7 @@ from mesh.core.broker.lost_and_found import LostAndFound
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
 from mesh.core.broker.placement import Placement
-from mesh.core.broker.plain import TERMINAL, Ended, is_plain
+from mesh.core.broker.plain import TERMINAL, Ended, is_of_earlier, is_plain
 from mesh.core.broker.purge import Purge
 from mesh.core.broker.pushes import Pushes
 from mesh.core.broker.queues import Queue, Record, rank
@@ -394,9 +394,13 @@ class Broker:
         for outcome in message.outcomes:
             record = self.record(outcome.id) if outcome.kind in TERMINAL else self.records.get(outcome.id)
             self._replication.leases.soft.pop(outcome.id, None)
+            presumed = worker is not None and outcome.id in worker.reported
             if worker is not None:
                 worker.reported.discard(outcome.id)  # it holds it no longer, whatever others may still report
-            if record is not None:
+            if record is not None and is_of_earlier(outcome, record.message):
+                if presumed and record.state is RecordState.LEASED and record.worker == message.worker:
+                    self._give_back(record)  # what it had reported was that outcome
+            elif record is not None:
                 self._end_delivery(record, outcome, worker, message.worker)
             elif outcome.kind in TERMINAL and outcome.id not in self.results and outcome.id not in self.ended:
                 # its message is on a disk that is away: when it comes it is done already (R16)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mesh.wire.entries import Message
-from mesh.wire.messages import OutcomeKind
+from mesh.wire.messages import Outcome, OutcomeKind
+from mesh.wire.working import stage_of
 
 ENDED_MAX = 50_000
 """Ids of plain messages that have ended and are remembered, at least half as many; about 8 MB."""
@@ -16,6 +17,11 @@ TERMINAL = frozenset([OutcomeKind.DONE, OutcomeKind.ACKED])
 def is_plain(message: Message) -> bool:
     """Whether nobody expects a result of it."""
     return not message.task
+
+
+def is_of_earlier(outcome: Outcome, message: Message) -> bool:
+    """Whether an outcome, said again, is of a delivery after which the message went on with the same id."""
+    return outcome.stage is not None and outcome.stage < stage_of(message.properties, message.call, message.attempts + 1)
 
 
 class Ended:

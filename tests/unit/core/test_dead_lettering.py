@@ -8,7 +8,7 @@ import pytest
 
 from mesh.core.broker.dead_letters import as_row
 from mesh.wire.entries import DeadLetter, Message, Status
-from mesh.wire.messages import Outcome, OutcomeKind
+from mesh.wire.messages import Outcome, OutcomeKind, Outcomes
 from mesh.wire.topology import Death
 from tests.unit.core.cluster import Cluster
 from tests.unit.core.declaring import bind, delete_queue, exchange, held, queue, rows, three
@@ -70,6 +70,51 @@ def test_whoever_rejects_a_message_may_have_it_from_the_queue_that_it_goes_to(al
     assert list(consumer.held) == ["m1"], "it is not taken for one whose rejection was not heard"
     consumer.ack("m1")
     assert not cluster["a"].broker.records
+
+
+def test_a_rejection_that_is_said_again_is_not_one_of_the_copy(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    declare(client)
+    client.publish("m1", queue="q")
+    consumer = cluster.consumer("a", queues=["q", "grave"])
+    rejection = Outcome("m1", OutcomeKind.REJECTED)
+    consumer._end(rejection)
+    assert rejection.stage == (0, 0, 1)
+    consumer.send(Outcomes(consumer.name, 1, [rejection]))  # as to a new listener, overtaken by the delivery of the copy
+    cluster.run(0.2)
+    assert deaths(cluster) == [("q", "rejected", 1)]
+    assert held(cluster, "a") == {"m1": "grave"}
+    consumer.ack("m1")
+    assert not cluster["a"].broker.records
+
+
+def test_whoever_said_it_to_a_former_coordinator_is_not_taken_to_hold_the_copy() -> None:
+    cluster = three()
+    client = cluster.client("b")
+    declare(client)
+    client.publish("m1", queue="q")
+    consumer = cluster.consumer("b", queues=["q"])
+    rejection = Outcome("m1", OutcomeKind.REJECTED)
+    consumer._end(rejection)
+    cluster.run(1.0)
+    consumer.outbox["m1"] = rejection  # that it was kept is not heard
+    cluster.crash(cluster.coordinator)
+    cluster.until(lambda: bool(cluster.coordinator) and consumer.name in cluster[cluster.coordinator].broker.workers)
+    cluster.run(1.0)
+    assert deaths(cluster) == [("q", "rejected", 1)]
+    assert cluster.consumer("b", queues=["grave"]).deliveries[0].id == "m1", "nobody holds it"
+
+
+def test_a_requeue_that_is_said_again_counts_once(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    client.publish("m1", queue="q")
+    consumer = cluster.consumer("a")
+    requeue = Outcome("m1", OutcomeKind.REQUEUED)
+    consumer._end(requeue)
+    consumer.send(Outcomes(consumer.name, 1, [requeue]))
+    cluster.run(0.2)
+    assert [delivery.attempt for delivery in consumer.deliveries] == [1, 2]
+    assert waiting(cluster).attempts == 1
 
 
 def test_an_expired_message_goes_there_and_does_not_expire_again_by_its_own_time(alone: tuple[Cluster, Client]) -> None:
