@@ -269,7 +269,7 @@ class Coordinator:
                 self.on_replicated_in()
         elif isinstance(message, WorkerGone):
             broker.early_offers.worker_gone(sender, message.worker)
-            broker.workforce.on_worker_gone(sender, message.worker)
+            broker.workforce.on_worker_gone(sender, message.worker, by_itself=message.by_itself)
         elif not broker.active:
             if len(self._deferred) < DEFERRED_MAX:
                 self._deferred.append((sender, message))

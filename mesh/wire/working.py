@@ -35,6 +35,8 @@ class WorkerGone(msgspec.Struct, array_like=True, tag=16):
     """A worker, or one of the consumers of a client, is no longer there; what it held was lost."""
 
     worker: str
+    by_itself: bool = False
+    """It said goodbye: it will not attach elsewhere, so what exists for it alone may go at once."""
 
 
 class Delivery(msgspec.Struct, array_like=True, gc=False):

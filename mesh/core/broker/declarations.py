@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from mesh.config import Settings
 from mesh.core.broker.lifetimes import Lifetimes, owner_of
 from mesh.core.broker.topology_draft import Draft, Row, arguments_of
+from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.topology import Topology
 from mesh.errors import DeclaredOtherwise, InUse, InvalidTopology, NotFound
 from mesh.wire.topology_changes import DeclareQueue, TopologyChange
@@ -94,6 +95,11 @@ class Declarations:
         """The reign is over."""
         self.lifetimes.reset()
 
+    def consumer_left(self, worker: WorkerState, *, by_itself: bool) -> None:
+        """A worker or consumer is gone; ``by_itself``: it will not come back."""
+        if self._topology.temporary:
+            self.lifetimes.left(worker.id, worker.queues, self._broker.now, by_itself=by_itself)
+
     def tick(self, now: float, term: int, *, authority: bool) -> None:
         """Delete what has outlived its time. Without authority nothing does: owners and consumers may be on the other side of a cut."""
         if now - self._looked_at < LOOK_S:
@@ -117,7 +123,8 @@ class Declarations:
     def _look_at_temporary(self, draft: Draft, now: float, term: int) -> None:
         workers = self._broker.workers.values()
         owners = {owner_of(worker.id) for worker in workers}
-        consumed = {name for worker in workers for name in worker.queues} | self._broker.workforce.left
+        consumed_now = {name for worker in workers for name in worker.queues}
+        consumed = consumed_now | self._broker.workforce.left
         for name in list(self._topology.temporary):
             queue = self._topology.queue(name)
             assert queue is not None
@@ -125,6 +132,7 @@ class Declarations:
                 draft.drop_queue(name)
             elif queue.auto_delete and not queue.used and name in consumed:
                 self._topology.put(replace(queue, used=True), term)
+        self.lifetimes.looked(owners, consumed_now, now)
 
     # -- what there is --------------------
 

@@ -99,10 +99,11 @@ class Workforce:
                 held.worker = worker.id
                 worker.leases[id] = held
 
-    def on_worker_gone(self, node: str, worker_id: str) -> None:
-        """A node lost a worker, or it left; void unless it has attached elsewhere since."""
+    def on_worker_gone(self, node: str, worker_id: str, *, by_itself: bool = False) -> None:
+        """A node lost a worker, or it left ``by_itself``; void unless it has attached elsewhere since."""
         worker = self._broker.workers.get(worker_id)
         if worker is not None and worker.node == node:
+            self._broker.declarations.consumer_left(worker, by_itself=by_itself)
             self._drop(worker, "its worker was gone")
 
     def _drop(self, worker: WorkerState, how: str) -> None:

@@ -34,6 +34,7 @@ from mesh.wire.messages import (
     Confirm,
     Consume,
     Deliver,
+    Detach,
     Fetch,
     Fetched,
     Leaving,
@@ -150,7 +151,7 @@ class Edge:
             Submit: self._on_submit,  # type: ignore[dict-item]
             Offer: self._on_offer,  # type: ignore[dict-item]
             Outcomes: self._on_outcomes,  # type: ignore[dict-item]
-            WorkerGone: lambda session, gone: self._lose_worker(session, gone.worker),  # type: ignore[attr-defined]
+            WorkerGone: lambda session, gone: self._lose_worker(session, gone.worker, by_itself=True),  # type: ignore[attr-defined]
             Take: self._on_take,  # type: ignore[dict-item]
             Watch: self._on_watch,  # type: ignore[dict-item]
             Query: self._on_query,  # type: ignore[dict-item]
@@ -177,7 +178,7 @@ class Edge:
             elif type(request).__name__ == "Ping":
                 self._turn.to_session(id, Pong())
             else:
-                self.close(id)
+                self.close(id, by_itself=isinstance(request, Detach))
 
     def _on_attach(self, id: bytes, attach: Attach) -> None:
         refusal = _refusal(attach)
@@ -407,8 +408,8 @@ class Edge:
 
     # -- coming and going --------------------
 
-    def close(self, id: bytes) -> None:
-        """A program has left, or was not heard for too long."""
+    def close(self, id: bytes, *, by_itself: bool = False) -> None:
+        """A program has left, ``by_itself`` with a word, or was not heard for too long."""
         session = self.sessions.pop(id, None)
         if session is not None:
             self.waiting.closed(id)
@@ -417,14 +418,14 @@ class Edge:
         self.gate.close(id)
         if session is not None:
             for worker in list(session.workers):
-                self._lose_worker(session, worker)
+                self._lose_worker(session, worker, by_itself=by_itself)
 
-    def _lose_worker(self, session: Session, worker: str) -> None:
+    def _lose_worker(self, session: Session, worker: str, *, by_itself: bool) -> None:
         """A worker or consumer is no longer there; nothing to say of one that is attached through another session by now."""
         session.workers.pop(worker, None)
         if self.workers.get(worker) == session.id:
             del self.workers[worker]
-            self._to_coordinator(WorkerGone(worker))
+            self._to_coordinator(WorkerGone(worker, by_itself))
 
     def tick(self) -> None:
         """Forget sessions that are silent."""

@@ -109,7 +109,33 @@ def test_a_consumer_that_came_and_went_at_once_was_the_last_one_all_the_same(alo
     rows(client.change(queue("q", auto_delete=True)))
     cluster.run(1.0)
     cluster.consumer("a", queues=["q"]).cancel()
+    cluster.run(1.0)
+    assert cluster["a"].topology.queue("q") is None
+
+
+def test_a_queue_goes_at_once_when_the_last_consumer_says_goodbye(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    rows(client.change(queue("auto", auto_delete=True), queue("own", exclusive=True), owner="prog"))
+    first, last = (cluster.consumer("a", f"prog/{number}", queues=["auto"]) for number in (1, 2))
+    cluster.run(1.0)
+    first.detach()
     cluster.run(4.0)
+    assert set(cluster["a"].topology.queues) == {"auto", "own"}
+    last.detach()
+    cluster.run(0.6)
+    assert not cluster["a"].topology.queues
+
+
+def test_a_goodbye_does_not_count_while_another_consumer_may_come_back(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    rows(client.change(queue("q", auto_delete=True)))
+    lost, polite = (cluster.consumer("a", queues=["q"]) for _ in range(2))
+    cluster.run(1.0)
+    lost.die()
+    polite.detach()
+    cluster.run(1.0)
+    assert cluster["a"].topology.queue("q") is not None
+    cluster.run(3.0)
     assert cluster["a"].topology.queue("q") is None
 
 

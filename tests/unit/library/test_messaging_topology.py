@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
-from mesh import Connection, DeclaredOtherwise, InUse, NotAccepted, Unroutable
+from mesh import Connection, DeclaredOtherwise, InUse, Mesh, NotAccepted, Unroutable
 from mesh.errors import InvalidTopology, NotFound
 from mesh.messaging.exchange import Binding, Exchange
 from mesh.messaging.queue import Queue
@@ -141,3 +142,13 @@ def test_who_may_have_nothing_of_an_exclusive_queue_hears_it_at_get_and_consume(
         consumer.next(5)
     with connection.consume(name) as consumer, pytest.raises(InUse):
         asyncio.run(consumer.next_async())
+
+
+def test_an_exclusive_queue_goes_with_the_connection_that_declared_it(app: Mesh, name: str) -> None:
+    def is_there() -> bool:
+        return name in [row["name"] for row in json.loads(app.client.query("topology", "", time.monotonic() + 5))["queues"]]
+
+    with app.connection(timeout=5) as connection:
+        connection.declare(Queue(name, exclusive=True))
+        assert is_there()
+    poll_until(lambda: not is_there(), 10.0, "the queue is gone")
