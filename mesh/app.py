@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
-from msgspec.structs import replace
-
-from mesh import ids, result
+from mesh import result
+from mesh.calls import CallWriter, check_deliveries, short_text, waiting_first
 from mesh.client.client import Client
 from mesh.client.failures import type_name
 from mesh.client.find import NodeFinder
@@ -27,15 +23,14 @@ from mesh.conf import Conf
 from mesh.config import Settings
 from mesh.control import Control
 from mesh.embedded import Embedded
-from mesh.errors import BodyTooLarge, NoCoordinator, NotEnoughCopies, PublishError, UnknownTask, UsageError
+from mesh.errors import NoCoordinator, NotEnoughCopies, PublishError, UnknownTask, UsageError
 from mesh.messaging.connection import Connection
 from mesh.messaging.hotqueue import HotQueue, Serializer
 from mesh.messaging.jobs import job_parts
-from mesh.routes import LOCAL, Router, check_way
+from mesh.routes import check_way
 from mesh.signature import (
     CALL_KEYWORDS,
     DEFAULT_QUEUE,
-    NO_OPTIONS,
     TASK_OPTIONS,
     CallOptions,
     Signature,
@@ -44,11 +39,9 @@ from mesh.signature import (
     refuse_unknown,
 )
 from mesh.task import AsyncTask, Task
-from mesh.wire.bodies import encode_call
+from mesh.wire.calls import Flow
 from mesh.wire.entries import Message
 from mesh.wire.messages import Attached
-from mesh.wire.topology import Properties
-from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,9 +49,6 @@ E = TypeVar("E", bound=type[Exception])
 J = TypeVar("J", bound=type)
 
 MAIN = "__main__"
-MAX_DELIVERIES = 1000
-EXPIRES_S_MAX = 1e10
-_SHORT_TEXT = re.compile(r"[^\ud800-\udfff]{1,255}", re.DOTALL)
 
 
 class TaskDecorator(Protocol):
@@ -89,19 +79,19 @@ class Mesh:
         seeds: Sequence[str] | None = None,
         embedded: bool = False,
     ) -> None:
-        self.name = _short_text(name, "the application's name")
+        self.name = short_text(name, "the application's name")
         self.publish_timeout = 10.0
         """How long a publish or a question may take, in seconds; set it at any time, it counts from the next call on.
 
         Afterwards a publish raises PublishUnknown, MeshBusy or, with ``durability`` ``safe``, NotEnoughCopies.
         """
-        self._mesh = None if mesh is None else _short_text(mesh, "the mesh's name")
+        self._mesh = None if mesh is None else short_text(mesh, "the mesh's name")
         self._home = None if home is None else Path(home).expanduser()
         self._seeds = tuple(seeds or ())
         self._tasks: dict[str, Task[..., Any]] = {}
         self._registered: dict[str, type[Exception]] = {}
         self._conf = Conf()
-        self._router = Router(self._conf)
+        self._calls = CallWriter(self)
         self._control = Control(self)
         self._declared: tuple[Attached | None, int] = (None, 0)
         """The attachment at which the topology was last told, and its version."""
@@ -143,7 +133,7 @@ class Mesh:
         refuse_unknown("app.task()", options, ("name", *TASK_OPTIONS))
         own = given(options)
         if own:
-            _check_deliveries(own.get("max_deliveries"))
+            check_deliveries(own.get("max_deliveries"))
             check_way("app.task()", own)
         if function is None:
             return lambda function: self._register(function, name, own)
@@ -176,7 +166,7 @@ class Mesh:
     def _register(self, function: Callable[..., Any], name: str | None, own: Mapping[str, Any]) -> Task[..., Any]:
         if not callable(function):
             raise TypeError(f"app.task() takes a function, not {function!r}")
-        name = _short_text(name, "a task's name") if name is not None else self._name_of(function)
+        name = short_text(name, "a task's name") if name is not None else self._name_of(function)
         known = self._tasks.get(name)
         if known is not None and (known.run.__module__, known.run.__qualname__) != (function.__module__, function.__qualname__):
             raise UsageError(f"two functions want the task name {name!r}: give one of them another with @app.task(name=...)")
@@ -186,7 +176,7 @@ class Mesh:
         if self._embedded is not None and task.queue is not None:
             self._embedded.consume(task.queue)
         self._tasks[name] = task
-        self._router.forget(name)
+        self._calls.router.forget(name)
         return task
 
     def _name_of(self, function: Callable[..., Any]) -> str:
@@ -222,12 +212,29 @@ class Mesh:
         """
         deadline_s = time.monotonic() + self.publish_timeout
         max_body_bytes = self._max_body_bytes()
-        messages = [self._message(call, max_body_bytes, deadline_s) for call in signatures]
+        messages = [self._calls.message(call, max_body_bytes, deadline_s) for call in signatures]
+        return self._submit(messages, [message.id for message in messages], deadline_s)
+
+    def message_of(self, signature: Signature[Any], *, id: str | None = None, flow: Flow | None = None) -> Message:
+        """The message of a call, which is not sent. ``id`` replaces its ``task_id``, ``flow`` is its place in a workflow.
+
+        Raises as Task.apply_async; arguments of a step that gets another one's value are not complete, and not checked.
+        """
+        return self._calls.message(signature, self._max_body_bytes(), time.monotonic() + self.publish_timeout, id=id, flow=flow)
+
+    def submit_messages(self, messages: Sequence[Message], watched: Sequence[str]) -> list[result.AsyncResult[Any]]:
+        """Submit the messages of workflows as one batch, those that wait for others first; returns the results of the ``watched`` ids.
+
+        Raises as :meth:`submit_many`.
+        """
+        return self._submit(waiting_first(list(messages)), watched, time.monotonic() + self.publish_timeout)
+
+    def _submit(self, messages: list[Message], watched: Sequence[str], deadline_s: float) -> list[result.AsyncResult[Any]]:
         if not messages:
             return []
         client = self.client
         self._declare(client, deadline_s)
-        pending = client.expect([message.id for message in messages])
+        pending = client.expect(watched)
         try:
             copies = client.submit(messages, deadline_s).copies
         except PublishError as error:
@@ -242,13 +249,13 @@ class Mesh:
     ) -> result.AsyncResult[Any]:
         """Submit a call of a task by name, which need not be defined here. Options, return and errors as Task.apply_async."""
         refuse_unknown("app.send_task()", options, ("name", *CALL_KEYWORDS))
-        call: Signature[Any] = Signature(self, _short_text(name, "a task's name"), args, kwargs, options)
+        call: Signature[Any] = Signature(self, short_text(name, "a task's name"), args, kwargs, options)
         return self.submit_many([call])[0]
 
     def AsyncResult(self, id: str) -> result.AsyncResult[Any]:
         """The result of a task by its id, whichever process submitted it. Connects to the mesh."""
         client = self.client
-        return result.AsyncResult(self, client, client.watch(_short_text(id, "a task id")), None)
+        return result.AsyncResult(self, client, client.watch(short_text(id, "a task id")), None)
 
     def run_here(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run a task of this application in this process. Raises UnknownTask."""
@@ -256,32 +263,10 @@ class Mesh:
             raise UnknownTask(f"application {self.name!r} has no task {task!r}")
         return self._tasks[task](*args, **kwargs)
 
-    def _message(self, call: Signature[Any], max_body_bytes: int, deadline_s: float) -> Message:
-        args, kwargs = call.args, call.kwargs
-        task = self._tasks.get(call.task)
-        if not isinstance(args, (tuple, list)):
-            raise TypeError(f"the arguments of {call.task} must be a tuple or a list, not {type(args).__name__}")
-        if task is not None:
-            task.check_arguments(args, kwargs)
-        body = encode_call(args, kwargs)
-        if len(body) > max_body_bytes:
-            self._check_size(call.task, len(body), deadline_s)
-        own, options = task.options if task is not None else NO_OPTIONS, call.options
-        way = self._router.way(call.task, own, options, args, kwargs)
-        if way.properties is not None and way.properties.target == LOCAL:
-            way = way.near(self.client.greeting(deadline_s).node_id)
-        if self._embedded is not None and way.queue:
-            self._embedded.consume(way.queue)
-        if not options:
-            return Message(ids.task_id(), way.queue, call.task, body, 0, 0, own.get("max_deliveries", 0), properties=way.properties)
-        id = _short_text(options["task_id"], "a task_id") if "task_id" in options else ids.task_id()
-        eta_ms = _eta_ms(options["countdown"]) if "countdown" in options else 0
-        deliveries = options.get("max_deliveries", own.get("max_deliveries"))
-        _check_deliveries(deliveries)
-        properties = way.properties
-        if "expires" in options:
-            properties = replace(properties or Properties(), expires_ms=_expires_ms(options["expires"]))
-        return Message(id, way.queue, call.task, body, 0, eta_ms, deliveries or 0, properties=properties)
+    def will_use(self, queue: str) -> None:
+        """A call goes to this queue: an embedded worker consumes it."""
+        if self._embedded is not None and queue:
+            self._embedded.consume(queue)
 
     def _declare(self, client: Client, deadline_s: float) -> None:
         """Have the mesh know the topology of ``conf``, once for each node that we attach to."""
@@ -299,11 +284,6 @@ class Mesh:
         """The limit below which nobody needs to be asked."""
         attached = self.client.attached
         return attached.max_body_bytes if attached is not None else self._body_limit
-
-    def _check_size(self, task: str, size: int, deadline_s: float) -> None:
-        limit = self.client.greeting(deadline_s).max_body_bytes
-        if size > limit:
-            raise BodyTooLarge(f"the arguments of {task} take {size} bytes; the limit is {limit} (setting max_body_bytes)")
 
     # -- the connection --------------------
 
@@ -364,30 +344,3 @@ class Mesh:
 
     def __repr__(self) -> str:
         return f"<Mesh {self.name!r}>"
-
-
-def _short_text(value: object, what: str) -> str:
-    if not isinstance(value, str) or not _SHORT_TEXT.fullmatch(value):
-        raise UsageError(f"{what} must be a text of 1 to {NAME_CHARS_MAX} characters, not {value!r:.80}")
-    return value
-
-
-def _check_deliveries(limit: object) -> None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_DELIVERIES):
-        raise UsageError(f"max_deliveries must be a whole number from 1 to {MAX_DELIVERIES}, not {limit!r}")
-
-
-def _eta_ms(countdown: float) -> int:
-    if isinstance(countdown, bool) or not isinstance(countdown, (int, float)) or not 0 <= countdown < math.inf:
-        raise UsageError(f"countdown must be a number of seconds from 0 up, not {countdown!r}")
-    return int((time.time() + countdown) * 1000) if countdown else 0
-
-
-def _expires_ms(expires: float | datetime) -> int:
-    if isinstance(expires, datetime) and expires.tzinfo is not None:
-        return max(1, int(expires.timestamp() * 1000))
-    if isinstance(expires, bool) or not isinstance(expires, (int, float)) or not 0 < expires <= EXPIRES_S_MAX:
-        raise UsageError(
-            f"expires must be a number of seconds above 0 and at most {EXPIRES_S_MAX:.0e}, or a datetime with a time zone, not {expires!r}"
-        )
-    return int((time.time() + expires) * 1000)
