@@ -16,8 +16,12 @@ LAYERS: dict[int, tuple[str, ...]] = {
     5: ("mesh.client", "mesh.worker"),
     6: (
         "mesh.app",
+        "mesh.calls",
+        "mesh.call_options",
         "mesh.conf",
         "mesh.control",
+        "mesh.eager",
+        "mesh.registry",
         "mesh.routes",
         "mesh.task_queues",
         "mesh.messaging",
