@@ -135,6 +135,10 @@ class IdTable:
             self._others[key] = id
         return key
 
+    def add_key(self, key: bytes, number: int) -> bool:
+        """As ``add`` where the id itself will not be asked for, so that its text need not be kept; False when it has a number already."""
+        return self._put(key, array("Q", (number,)))
+
     def add_many(self, ids: Sequence[str], numbers: Sequence[int]) -> bytes | None:
         """As ``add`` for several: their keys in one, or None, and none is added. Quick for UUIDs that ascend and have none between them."""
         ascend = all(map(str.__lt__, ids, ids[1:]))

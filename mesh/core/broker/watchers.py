@@ -12,7 +12,8 @@ class Watchers:
     """Ids of tasks to the nodes whose clients want the result."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, set[str]] = {}
+        self._nodes: dict[str, str | set[str]] = {}
+        """One node as a rule, and a set takes 200 bytes."""
 
     def __contains__(self, id: str) -> bool:
         return id in self._nodes
@@ -30,9 +31,13 @@ class Watchers:
         if waiting is None:
             if len(self._nodes) >= WATCHERS_MAX:
                 del self._nodes[next(iter(self._nodes))]
-            waiting = self._nodes[id] = set()
-        waiting.add(node)
+            self._nodes[id] = node
+        elif isinstance(waiting, set):
+            waiting.add(node)
+        elif waiting != node:
+            self._nodes[id] = {waiting, node}
 
     def pop(self, id: str) -> set[str] | None:
         """Who waits for this id, and no longer needs to."""
-        return self._nodes.pop(id, None)
+        waiting = self._nodes.pop(id, None)
+        return {waiting} if isinstance(waiting, str) else waiting

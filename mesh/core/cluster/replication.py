@@ -91,7 +91,7 @@ class Replication:
             if stream.peer == self._source:
                 continue
             if stream.is_copied_to(journal):
-                stream.settle(journal, sequence)
+                stream.settle(journal, sequence, id)
             elif journal.name in stream.cursors:
                 # R7: the writer, or who else holds it, keeps the entry until the transaction that settles it has its copies
                 self._settled_back.setdefault(stream.peer, {}).setdefault(journal.name, []).append(sequence)

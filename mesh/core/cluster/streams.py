@@ -42,7 +42,7 @@ class Stream:
         self._early: set[str] = set()
         """Leases that the peer was told before their messages."""
         self._ended: set[str] = set()
-        """Messages whose settlement is still to be sent."""
+        """Messages whose settlement is still to be sent: as many as wait with it, so none on a stream on which nothing is to be sent."""
         self.number = 0
         self.told_complete = False
         """A batch said that the peer now has all that it was to get."""
@@ -90,10 +90,14 @@ class Stream:
         if append.base <= cursor < append.upto:
             self.cursors[append.journal] = append.upto
 
-    def settle(self, journal: Journal, sequence: int) -> None:
-        """An entry was settled: the peer must know if it was sent, or reported, that entry."""
+    def settle(self, journal: Journal, sequence: int, message_id: str = "") -> None:
+        """An entry was settled: the peer must know if it was sent, or reported, that entry; of one beyond the cursor it hears by a hole."""
         if sequence <= self.cursors.get(journal.name, 0):
             self.settled.setdefault(journal.name, []).append(sequence)
+        elif journal.name not in self.behind:
+            return
+        if message_id and self.everything:
+            self._ended.add(message_id)
 
     def widen(self, journals: Iterable[Journal]) -> None:
         """From now on send everything: the peer becomes a deputy."""
@@ -105,6 +109,7 @@ class Stream:
         """From now on send only what all nodes need; returns the settlements that were to follow entries that will not be sent."""
         self.everything = False
         self.behind.clear()
+        self._ended.clear()
         settled, self.settled = self.settled, {}
         return settled
 
@@ -204,8 +209,6 @@ class Stream:
     def message_settled(self, id: str) -> None:
         """Its lease is over. The peer forgets it with the message; one whose message will not come any more has to be told."""
         self.leases.pop(id, None)
-        if self.everything:
-            self._ended.add(id)
         if id in self._early:
             self._early.remove(id)
             self.leases[id] = NOBODY
