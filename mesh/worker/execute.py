@@ -13,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from mesh import request
 from mesh.errors import BodyTooLarge
+from mesh.request import Context
 from mesh.wire import bodies
 from mesh.wire.entries import Failure, Status
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
@@ -52,6 +54,8 @@ class Executor:
         self.tasks = tasks
         self.paths: dict[str, str] = {}
         self.written: dict[str, str] = {}
+        self.hostname = ""
+        """The worker's name."""
         self._max_body_bytes = max_body_bytes
         self._spool = spool
         self._chunk_bytes = chunk_bytes
@@ -61,23 +65,31 @@ class Executor:
         task = self.tasks.get(delivery.task)
         if task is None:
             return not_here(delivery)
+        context = Context(delivery, hostname=self.hostname)
+        token = request.enter(context)
         try:
-            args, kwargs = bodies.decode_call(self._body(delivery))
+            context.args, context.kwargs = args, kwargs = bodies.decode_call(self._body(delivery))
             value = task.run(*args, **kwargs)
-            return self._success(delivery, wait(value) if task.is_async else value)
+            return self._success(context, wait(value) if task.is_async else value)
         except BaseException as error:  # a task may raise anything, and none of it is the slot's
-            return failed(delivery, error)
+            return failed(context, error)
+        finally:
+            request.leave(token)
 
     async def run_async(self, delivery: Delivery) -> Outcome:
         """The same for an ``async def`` task, on the running event loop."""
         task = self.tasks.get(delivery.task)
         if task is None:
             return not_here(delivery)
+        context = Context(delivery, hostname=self.hostname)
+        token = request.enter(context)
         try:
-            args, kwargs = bodies.decode_call(self._body(delivery))
-            return self._success(delivery, await task.run(*args, **kwargs))
+            context.args, context.kwargs = args, kwargs = bodies.decode_call(self._body(delivery))
+            return self._success(context, await task.run(*args, **kwargs))
         except BaseException as error:
-            return failed(delivery, error)
+            return failed(context, error)
+        finally:
+            request.leave(token)
 
     def is_async(self, delivery: Delivery) -> bool:
         """Whether :meth:`run_async` is the way to run it."""
@@ -87,7 +99,8 @@ class Executor:
     def _body(self, delivery: Delivery) -> bytes:
         return delivery.body if delivery.chunks is None else Path(self.paths.pop(delivery.id)).read_bytes()
 
-    def _success(self, delivery: Delivery, value: Any) -> Outcome:
+    def _success(self, context: Context, value: Any) -> Outcome:
+        delivery = context.delivery
         body = bodies.encode(value)
         if len(body) > self._max_body_bytes:
             raise BodyTooLarge(
@@ -99,7 +112,7 @@ class Executor:
             path.write_bytes(body)
             self.written[delivery.id] = str(path)
             body = b""
-        return Outcome(id=delivery.id, status=Status.SUCCESS, body=body)
+        return Outcome(id=delivery.id, status=Status.SUCCESS, body=body, children=tuple(context.children))
 
 
 def not_here(delivery: Delivery) -> Outcome:
@@ -107,9 +120,9 @@ def not_here(delivery: Delivery) -> Outcome:
     return Outcome(id=delivery.id, kind=OutcomeKind.RETURNED)
 
 
-def failed(delivery: Delivery, error: BaseException) -> Outcome:
+def failed(context: Context, error: BaseException) -> Outcome:
     """The outcome of a task that raised."""
-    return Outcome(id=delivery.id, status=Status.FAILURE, failure=describe(error))
+    return Outcome(id=context.delivery.id, status=Status.FAILURE, failure=describe(error), children=tuple(context.children))
 
 
 def contain(work: Awaitable[Any]) -> Coroutine[Any, Any, tuple[Any, BaseException | None]]:
