@@ -78,4 +78,4 @@ def shown(arguments: Mapping[str, Any]) -> str:
 
 def temporary_option(command: F) -> F:
     """Adds ``--temporary``."""
-    return click.option("--temporary", is_flag=True, help="May be gone when all nodes were down; this version still keeps it.")(command)
+    return click.option("--temporary", is_flag=True, help="In memory only: gone when all nodes stop.")(command)

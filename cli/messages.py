@@ -39,7 +39,7 @@ NAME = "mesh"
 @click.option("--priority", type=click.IntRange(0, PRIORITY_MAX), default=0, show_default=True, help="Higher ones are delivered first.")
 @click.option("--expiration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Do not deliver it later than that.")
 @click.option("--mandatory", is_flag=True, help="Fail when no queue takes it.")
-@click.option("--transient", is_flag=True, help="It may be lost when all nodes stop; this version still keeps it on the disks.")
+@click.option("--transient", is_flag=True, help="Keep it in memory only: it is gone when all nodes stop.")
 @click.option("--content-type", default="", metavar="TYPE", help="What the bytes are.")
 @click.option("--correlation-id", default="", metavar="ID", help="Which request this answers, or what an answer shall have.")
 @click.option("--reply-to", default="", metavar="QUEUE", help="Where an answer is wanted.")

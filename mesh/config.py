@@ -140,6 +140,12 @@ class Settings:
     max_accepted_bytes: int = _setting(
         256 << 20, "bytes of messages that a node holds unconfirmed; beyond that publishers wait, then get MeshBusy", low=1 << 20
     )
+    max_transient_bytes: int = _setting(
+        256 << 20,
+        "transient messages that a node holds, each counted with 800 bytes beside its body: they are in memory only, so publishers of "
+        "further ones wait, then get MeshBusy",
+        low=1 << 16,
+    )
     window_bytes: int = _setting(
         32 << 20,
         "waiting tasks that a node holds in memory, each counted with 800 bytes beside its body; what comes beyond lies on its disk only "

@@ -72,7 +72,7 @@ class Connection:
     # -- publishing --------------------
 
     def publish(self, body: object, **options: Unpack[PublishOptions]) -> Published:
-        """Publish a message, and wait until it is confirmed: it is on the disks that ``durability`` asks for.
+        """Publish a message, and wait until it is confirmed: it is on the disks that ``durability`` asks for, or transient.
 
         ``body`` is bytes, or any value that a task could be given. The options:
 
@@ -81,7 +81,8 @@ class Connection:
         - ``headers``: scalars by name. ``priority``: 0 to 255, higher ones are delivered first.
         - ``expiration``: it is not delivered after so many seconds; None (default) for never.
         - ``mandatory=True`` raises Unroutable when no queue takes it; otherwise it is dropped then, and counted in ``unroutable``.
-        - ``persistent=False`` lets the mesh lose it when all nodes stop; this version still keeps it on the disks.
+        - ``persistent=False`` keeps it in memory only: confirmed at once, with ``copies`` 0, and gone when all nodes that have it stop.
+          In a queue that is not durable everything is kept so.
         - ``content_type``: of a body of bytes or text. ``correlation_id`` and ``reply_to`` are for the programs.
         - ``message_id``: publishing again with the same one does not add a second message; the default is a new one.
 

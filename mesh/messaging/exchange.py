@@ -37,10 +37,10 @@ class Binding:
 class Exchange:
     """Where messages are published: it copies each to the queues and exchanges that are bound to it with a match.
 
-    ``type`` is ``direct``, ``topic``, ``fanout`` or ``headers``; ``durable=False`` may be gone when all nodes were down
-    (this version keeps it); ``auto_delete``
-    goes with its last binding; ``internal`` takes only from other exchanges; ``alternate`` names the one that gets what this one can't
-    route. ``bindings`` bind it to other exchanges; ``arguments`` may hold ``alternate-exchange``. Raises InvalidTopology, where it is made.
+    ``type`` is ``direct``, ``topic``, ``fanout`` or ``headers``; one with ``durable=False`` is in memory only, with its bindings, and gone
+    when all nodes have stopped; ``auto_delete`` goes with its last binding; ``internal`` takes only from other exchanges; ``alternate``
+    names the one that gets what this one can't route. ``bindings`` bind it to other exchanges; ``arguments`` may hold
+    ``alternate-exchange``. Raises InvalidTopology, where it is made.
     """
 
     name: str

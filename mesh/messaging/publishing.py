@@ -53,7 +53,7 @@ class Published(NamedTuple):
     ids: Sequence[str]
     """One for each message, in order."""
     copies: int
-    """On so many disks each of them is at least; 0 when none was kept."""
+    """On so many disks each of them is at least that is not transient; 0 when all of them are, or none was kept."""
     unroutable: int
     """So many were in no queue's way, and were dropped; they were not mandatory."""
 

@@ -24,9 +24,9 @@ class Queue:
     ``max_bytes`` of bodies are its limits, ``overflow`` (``reject-publish``, ``drop-head``, ``dead-letter``) what happens beyond.
     ``dead_letter_exchange`` gets what is rejected, expires or is given up after ``max_deliveries``, with ``dead_letter_routing_key`` or its
     own. ``max_priority`` (0 to 255) is the highest that counts; ``single_active_consumer`` lets one consumer have all. ``durable=False``:
-    it may be gone, with what it holds, when all nodes were down (this version still keeps it); ``auto_delete``: with its last
-    consumer; ``exclusive``: with the program
-    that declares it, which alone may use it. None leaves a value to the mesh. Raises InvalidTopology, where it is made.
+    it is in memory only, with what it holds, and gone when all nodes have stopped; ``auto_delete``: gone with its last consumer;
+    ``exclusive``: with the program that declares it, which alone may use it. None leaves a value to the mesh. Raises InvalidTopology,
+    where it is made.
     """
 
     name: str

@@ -24,12 +24,16 @@ HELD_LISTS = (QUARANTINE, LOST_AND_FOUND)
 
 
 class Scope(IntEnum):
-    """Who holds the entries of a journal."""
+    """Who holds the entries of a journal, and where."""
 
     BULK = 0
     """Messages and results: their writer, the coordinator, the deputies."""
     SHARED = 1
     """Members, settings, topology: every node."""
+    FLEETING = 2
+    """As BULK, in memory only: transient messages and their results."""
+    FLEETING_SHARED = 3
+    """As SHARED, in memory only: temporary exchanges and queues, and what binds them."""
 
 
 class Status(IntEnum):

@@ -23,7 +23,7 @@ class Exchange(msgspec.Struct, array_like=True, tag=10):
     kind: str
     """One of EXCHANGE_TYPES; ``type`` to people (msgspec keeps that name for its tags)."""
     durable: bool = True
-    """False: it may be forgotten when no node of the mesh is up any more."""
+    """False: it is on no disk, and forgotten when no node of the mesh is up any more."""
     auto_delete: bool = False
     """It goes with the last of its bindings."""
     internal: bool = False
@@ -39,7 +39,7 @@ class QueueDeclaration(msgspec.Struct, array_like=True, tag=11, kw_only=True):
 
     name: str
     durable: bool = True
-    """False: it may be forgotten, with what it holds, when no node of the mesh is up any more."""
+    """False: it is on no disk, and forgotten, with what it holds, when no node of the mesh is up any more."""
     auto_delete: bool = False
     """It goes with the last of its consumers."""
     exclusive: str = ""
@@ -107,7 +107,7 @@ class Properties(msgspec.Struct, array_like=True, gc=False):
     expires_ms: int = 0
     """Not after this wall-clock instant (milliseconds since 1970), 0 for never."""
     transient: bool = False
-    """It may be lost when all nodes stop."""
+    """It is on no disk, and lost when all nodes that hold it stop."""
     mandatory: bool = False
     """Refuse it when no queue takes it; tasks are always refused then."""
     target: str = ""

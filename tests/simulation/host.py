@@ -91,7 +91,7 @@ class Host:
         machine.alarms.set(DISK, self.low)
         self.flight = None
         self.backlog = []
-        self.world.history.journals += 2
+        self.world.history.journals += 4
         self.world.after(0.0, self.world.tick_host, self, self.life)
         self.world.after(0.01, self._seek, self.life)
         for other in self.world.hosts.values() if self in self.world.clones else ():

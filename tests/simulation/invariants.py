@@ -12,7 +12,7 @@ from mesh.core.cluster.replica import Journal
 from mesh.core.kinds import kind_of
 from mesh.core.machine import Machine
 from mesh.core.states import RecordState, Role
-from mesh.wire.entries import Dot, Member, Message, Scope
+from mesh.wire.entries import Dot, Member, Message
 from mesh.wire.messages import Deliver, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
@@ -324,11 +324,11 @@ def differences(world: World) -> Iterator[str]:
             theirs = machine.replica.journals.get(journal_name)
             ours = leader.machine.replica.journals.get(journal_name)
             known = theirs or ours
-            must_be_whole = machine.me.id in whole or (known is not None and known.scope == Scope.SHARED)
+            must_be_whole = machine.me.id in whole or (known is not None and known.shared)
             problem = _journal_difference(ours, theirs, must_be_whole=must_be_whole)
             if problem:
                 yield f"{name} and coordinator {leader.name} differ in {_name(journal_name)}: {problem}"
-            if theirs is not None and theirs.scope == Scope.BULK and theirs.owner != machine.me.id and machine.me.id not in whole:
+            if theirs is not None and not theirs.shared and theirs.owner != machine.me.id and machine.me.id not in whole:
                 yield f"{name} still holds {_name(journal_name)} of {theirs.owner} although it is no deputy (R18b)"
 
 
@@ -347,10 +347,11 @@ def _journal_difference(ours: Journal | None, theirs: Journal | None, *, must_be
 
 
 def _disk_differences(host: Host, machine: Machine) -> Iterator[str]:
-    in_memory = {(name, sequence) for name, journal in machine.replica.journals.items() for sequence in expand(journal.ranges())}
+    journals = {name: journal for name, journal in machine.replica.journals.items() if not journal.fleeting}
+    in_memory = {(name, sequence) for name, journal in journals.items() for sequence in expand(journal.ranges())}
     if in_memory != host.disk.entries.keys():
         yield f"{host.name}'s disk has {len(host.disk.entries)} entries, its memory {len(in_memory)}"
-    for name, journal in machine.replica.journals.items():
+    for name, journal in journals.items():
         head = host.disk.heads.get(name)
         if journal.upto and (head is None or head.upto != journal.upto):
             yield f"{host.name}'s disk has {_name(name)} up to {head.upto if head else 0}, its memory up to {journal.upto}"

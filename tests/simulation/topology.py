@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core.cluster.topology import Name, Topology, name_of
 from mesh.core.machine import Machine
-from mesh.wire.entries import DeadLetter, Dot, Message, Scope
+from mesh.wire.entries import DeadLetter, Dot, Message
 from mesh.wire.messages import Answer, Confirm, Query, Submit
 from mesh.wire.topology import Binding, Exchange, Properties, QueueDeclaration
 from tests.simulation.programs import SUBMIT_AGAIN_S, Program
@@ -241,7 +241,7 @@ def _entries(machine: Machine) -> list[tuple[Dot, Exchange | QueueDeclaration | 
     return [
         ((journal.name, sequence), entry)
         for journal in machine.replica.journals.values()
-        if journal.scope == Scope.SHARED
+        if journal.shared
         for sequence, entry in journal.live.items()
         if isinstance(entry, Exchange | QueueDeclaration | Binding)
     ]

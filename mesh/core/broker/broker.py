@@ -37,7 +37,7 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.cluster.topology import Topology
 from mesh.core.effects import Identity
 from mesh.core.states import RecordEvent, RecordState
-from mesh.wire.entries import Attempt, DeadLetter, Entry, Failure, Message, Result, Status
+from mesh.wire.entries import Attempt, DeadLetter, Entry, Failure, Message, Result, Scope, Status
 from mesh.wire.messages import Outcome, OutcomeKind, Outcomes, OutcomesKept, PeerMessage
 
 Post = Callable[[str, PeerMessage, bool], None]
@@ -372,15 +372,15 @@ class Broker:
             self.ended.add(record.message.id)
             self.finished += 1
         else:
-            self._write_result(outcome, worker, record.journal.owner)
+            self._write_result(outcome, worker, record.journal.owner, transient=record.journal.fleeting)
 
-    def _write_result(self, outcome: Outcome, worker: WorkerState | None, owner: str) -> None:
+    def _write_result(self, outcome: Outcome, worker: WorkerState | None, owner: str, *, transient: bool = False) -> None:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = worker.name if worker is not None else ""
         result = Result(outcome.id, int(outcome.status), outcome.body, outcome.failure, node, name, self.wall_ms, outcome.chunks)
         self.finished += 1
         self.pushes.push(owner, result)  # before it is written, as that would push it to the watchers once more
-        self._replica.write(result)
+        self._replica.write(result, Scope.FLEETING if transient else Scope.BULK)
 
     # -- messages from the nodes' edges --------------------
 

@@ -55,6 +55,8 @@ class Pages:
         self.chunk_bytes = min(CHUNK_BYTES_MAX, window_bytes // CHUNKS_IN_WINDOW)
         """Read at once for a queue whose turn has come."""
         self.resident_bytes = 0
+        self.fleeting_bytes = 0
+        """Of messages that are in memory only, and can't leave it."""
         self.lanes: list[tuple[str, Kind]] = []
         """(queue, kind) by number."""
         self.declared: set[int] = set()
@@ -90,7 +92,10 @@ class Pages:
     # -- messages come and go --------------------
 
     def came(self, journal: Journal, sequence: int, message: Message, mark: int) -> None:
-        """A message is in memory, and on the disk from ``mark`` on."""
+        """A message is in memory, and, unless its journal is fleeting, on the disk from ``mark`` on."""
+        if journal.fleeting:
+            self.fleeting_bytes += OVERHEAD_BYTES + len(message.body)
+            return
         self.resident_bytes += OVERHEAD_BYTES + len(message.body)
         if self.resident_bytes > self.window_bytes:
             self._candidates.append((mark, journal, sequence))
@@ -107,9 +112,12 @@ class Pages:
         self._passing.append((mark, journal, sequences))
         return True
 
-    def left(self, message: Message) -> None:
+    def left(self, journal: Journal, message: Message) -> None:
         """A message in memory was settled."""
-        self.resident_bytes -= OVERHEAD_BYTES + len(message.body)
+        if journal.fleeting:
+            self.fleeting_bytes -= OVERHEAD_BYTES + len(message.body)
+        else:
+            self.resident_bytes -= OVERHEAD_BYTES + len(message.body)
 
     def settle(self, journal: Journal, sequence: int) -> Header | None:
         """Forget a paged message; returns what was known of it."""
@@ -128,7 +136,7 @@ class Pages:
         """Forget all messages of a journal."""
         for entry in journal.live.values():
             if type(entry) is Message:
-                self.left(entry)
+                self.left(journal, entry)
         journal.live.clear()
         journal.paged.clear()
         journal.passing.clear()
@@ -162,7 +170,7 @@ class Pages:
                 continue
             if self.add(journal, sequence, message):
                 del journal.live[sequence]
-                self.left(message)
+                self.left(journal, message)
                 gone.append((journal, sequence, message))
         if gone:
             self.on_gone(gone)

@@ -14,10 +14,8 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.effects import Gap, Salvage
 from mesh.core.states import Role
 from mesh.core.turn import Turn
-from mesh.wire.entries import Absence, Member, Scope, Setting
+from mesh.wire.entries import Member
 from mesh.wire.frames import decode_entry
-
-SHARED_KINDS = (Member, Setting, Absence)
 
 
 class Recovery:
@@ -71,8 +69,7 @@ class Recovery:
         """Keep what ``covered``, journal to sequence, does not cover."""
         for journal, sequence, blob in salvage.entries:
             if sequence > covered.get(journal, 0):
-                entry = decode_entry(blob)
-                self._replica.write(entry, Scope.SHARED if isinstance(entry, SHARED_KINDS) else Scope.BULK)
+                self._replica.write(decode_entry(blob))
                 self.kept += 1
         unknown = [(gap, max(gap.first, covered.get(gap.journal, 0) + 1)) for gap in salvage.gaps]
         self.lost = [Gap(gap.journal, first, gap.last, gap.task) for gap, first in unknown if first <= gap.last]

@@ -18,6 +18,7 @@ from mesh.core.cluster.pages import Pages
 from mesh.core.cluster.ranges import expand, intersection, subtract, to_ranges, union
 from mesh.core.cluster.reads import Reads, Then
 from mesh.core.cluster.schedule import Schedule
+from mesh.core.cluster.scopes import fleeting_name, is_fleeting, is_shared, scope_of
 from mesh.core.effects import Restored
 from mesh.core.turn import Turn
 from mesh.errors import RemoteProtocolError
@@ -39,12 +40,15 @@ Listener = Callable[["Journal", int, Entry], None]
 class Journal:
     """What this node knows of one journal: how far it has come, and its live entries."""
 
-    __slots__ = ("delayed", "digest", "live", "name", "owner", "paged", "passing", "scope", "upto")
+    __slots__ = ("delayed", "digest", "fleeting", "live", "name", "owner", "paged", "passing", "scope", "shared", "upto")
 
     def __init__(self, name: bytes, owner: str, scope: int, upto: int = 0, digest: int = 0) -> None:
         self.name = name
         self.owner = owner
         self.scope = scope
+        self.shared = is_shared(scope)
+        self.fleeting = is_fleeting(scope)
+        """In memory only: neither its entries nor its line of the context reach a disk, so it has no digest either."""
         self.upto = upto
         self.digest = digest
         self.live: dict[int, Entry] = {}
@@ -107,9 +111,13 @@ class Replica:
         self._own = {
             Scope.BULK: Journal(bulk_journal, owner, Scope.BULK),
             Scope.SHARED: Journal(shared_journal, owner, Scope.SHARED),
+            Scope.FLEETING: Journal(fleeting_name(bulk_journal), owner, Scope.FLEETING),
+            Scope.FLEETING_SHARED: Journal(fleeting_name(shared_journal), owner, Scope.FLEETING_SHARED),
         }
         for journal in self._own.values():
             self.journals[journal.name] = journal
+        self.own_bulk = (self._own[Scope.BULK].name, self._own[Scope.FLEETING].name)
+        """The journals in which this process writes messages and results."""
         self.on_added: list[Listener] = []
         self.on_settled: list[Listener] = []
         self.on_passed: list[Callable[[Journal, Sequence[int], Sequence[Entry]], None]] = []
@@ -160,29 +168,30 @@ class Replica:
     def tell_restored(self, listener: Listener) -> None:
         """Tell a listener what :meth:`restore` has brought into the shared journals."""
         for journal in list(self.journals.values()):
-            if journal.scope == Scope.SHARED:
+            if journal.shared:
                 for sequence, entry in list(journal.live.items()):
                     listener(journal, sequence, entry)
 
     # -- changes --------------------
 
-    def write(self, entry: Entry, scope: Scope = Scope.BULK) -> tuple[Journal, int]:
-        """Write a new entry to the own journal of that scope; returns its dot."""
-        journal = self._own[scope]
+    def write(self, entry: Entry, scope: Scope | None = None) -> tuple[Journal, int]:
+        """Write a new entry to the own journal of that scope, by default the one that it belongs to; returns its dot."""
+        journal = self._own[scope_of(entry) if scope is None else scope]
         sequence = journal.upto = journal.upto + 1
-        blob = encode(entry)
-        journal.digest = zlib.crc32(blob, journal.digest)
         journal.live[sequence] = entry
         if type(entry) is Message:
             self.pages.came(journal, sequence, entry, self._turn.mark)
-        self._turn.write(journal.name, sequence, blob)
-        self._turn.move_head(journal.head())
+        if not journal.fleeting:
+            blob = encode(entry)
+            journal.digest = zlib.crc32(blob, journal.digest)
+            self._turn.write(journal.name, sequence, blob)
+            self._turn.move_head(journal.head())
         for listener in self._told_of_added(journal):
             listener(journal, sequence, entry)
         return journal, sequence
 
     def write_many(self, entries: Sequence[Entry]) -> tuple[Journal, int]:
-        """Write bulk entries; returns the journal and the last sequence."""
+        """Write bulk entries that go to the disk; returns the journal and the last sequence."""
         journal = self._own[Scope.BULK]
         sequences = range(journal.upto + 1, journal.upto + 1 + len(entries))
         share_names(entries)
@@ -208,6 +217,12 @@ class Replica:
         self._turn.move_head(journal.head())
         return journal, sequence
 
+    def write_transient(self, messages: Sequence[Message]) -> None:
+        """Write messages that are kept in memory only."""
+        share_names(messages)
+        for message in messages:
+            self.write(message, Scope.FLEETING)
+
     def _write_blobs(self, name: bytes, sequences: Sequence[int], entries: Sequence[Entry], digest: int) -> int:
         turn_write, crc32 = self._turn.write, zlib.crc32
         for sequence, entry in zip(sequences, entries, strict=True):
@@ -218,7 +233,7 @@ class Replica:
 
     def _pass_through(self, journal: Journal, sequences: Sequence[int], entries: Sequence[Entry]) -> bool:
         """Index new messages that need no place in memory; False when one of them does."""
-        if self.inspected or set(map(type, entries)) != {Message}:
+        if journal.fleeting or self.inspected or set(map(type, entries)) != {Message}:
             return False
         return self.pages.pass_through(journal, sequences, cast("Sequence[Message]", entries), self._turn.mark)
 
@@ -230,21 +245,22 @@ class Replica:
         """Remove an entry for good; False when it was not live. ``patient``: that may reach the disk a moment later."""
         entry = journal.live.pop(sequence, None)
         if type(entry) is Message:
-            self.pages.left(entry)
+            self.pages.left(journal, entry)
         elif entry is None:
             entry = self.pages.settle(journal, sequence) if journal.paged else None
             if entry is None:
                 return False
-        self._turn.settle(journal.name, sequence, patient=patient)
+        if not journal.fleeting:
+            self._turn.settle(journal.name, sequence, patient=patient)
         for listener in self.on_settled:
             listener(journal, sequence, entry)
-        if journal.scope == Scope.SHARED:
+        if journal.shared:
             for listener in self.on_shared_settled:
                 listener(journal, sequence, entry)
         return True
 
     def _told_of_added(self, journal: Journal) -> Iterable[Listener]:
-        return (*self.on_added, *self.on_shared_added) if journal.scope == Scope.SHARED else self.on_added
+        return (*self.on_added, *self.on_shared_added) if journal.shared else self.on_added
 
     def apply(self, append: Append) -> list[int]:
         """Merge a stretch of a journal. Idempotent.
@@ -273,7 +289,8 @@ class Replica:
         if append.upto > known:
             self.journals[journal.name] = journal
             journal.upto, journal.digest = append.upto, append.digest
-            self._turn.move_head(journal.head())
+            if not journal.fleeting:
+                self._turn.move_head(journal.head())
         share_names(append.entries)
         if append.base >= known and self._pass_through(journal, sequences, append.entries):
             self._write_blobs(journal.name, sequences, append.entries, 0)
@@ -285,7 +302,8 @@ class Replica:
                 journal.live[sequence] = entry
                 if type(entry) is Message:
                     self.pages.came(journal, sequence, entry, self._turn.mark)
-                self._turn.write(journal.name, sequence, encode(entry))
+                if not journal.fleeting:
+                    self._turn.write(journal.name, sequence, encode(entry))
                 for listener in listeners:
                     listener(journal, sequence, entry)
         return stale
@@ -309,26 +327,23 @@ class Replica:
         """Forget bulk journals of other nodes: entries and context in one transaction (R18b)."""
         own = self._own[Scope.BULK].owner
         for journal in list(self.journals.values()):
-            if journal.scope == Scope.BULK and journal.owner != own:
+            if not journal.shared and journal.owner != own:
                 for listener in self.on_dropped:
                     listener(journal)
-                del self.journals[journal.name]
-                self.pages.drop(journal)
-                self._turn.drop(journal.name)
+                self._forget(journal)
 
     def prune(self, names: Iterable[bytes]) -> None:
         """Forget journals of which nothing is live, here nor anywhere (R19)."""
         for name in names:
             journal = self.journals.get(name)
             if journal is not None and not journal.count and name not in self.written():
-                del self.journals[name]
-                self.pages.drop(journal)
-                self._turn.drop(name)
+                self._forget(journal)
 
-    @property
-    def own_bulk(self) -> bytes:
-        """The journal in which this process writes messages and results."""
-        return self._own[Scope.BULK].name
+    def _forget(self, journal: Journal) -> None:
+        del self.journals[journal.name]
+        self.pages.drop(journal)
+        if not journal.fleeting:
+            self._turn.drop(journal.name)
 
     def written(self) -> set[bytes]:
         """The journals that this process writes."""

@@ -12,6 +12,7 @@ from mesh.core.cluster.copies import Copies
 from mesh.core.cluster.leases import Leases
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.cluster.scopes import is_shared
 from mesh.core.cluster.streams import Stream
 from mesh.core.effects import Identity
 from mesh.core.turn import Turn
@@ -142,7 +143,7 @@ class Replication:
         foreign = False
         for head in report.heads:
             journal = self._replica.journals.get(head.journal)
-            foreign = foreign or (head.scope == Scope.BULK and head.owner != sender)
+            foreign = foreign or (head.owner != sender and not is_shared(head.scope))
             there, here = self._replica.compare(head, live.get(head.journal))
             for sequence in there:
                 assert journal is not None
@@ -325,7 +326,7 @@ class Replication:
                 stream.cursors = {
                     name: upto
                     for name, upto in stream.cursors.items()
-                    if (j := self._replica.journals.get(name)) is None or j.scope == Scope.SHARED or j.owner == peer
+                    if (j := self._replica.journals.get(name)) is None or j.shared or j.owner == peer
                 }
                 self._turn.to_peer(peer, Release(stream.term))
 

@@ -34,12 +34,12 @@ class StandingValues(Generic[Name, Value]):
         place = self._places.get(name)
         return place.entry if place is not None else None
 
-    def put(self, name: Name, entry: Value, term: int) -> None:
+    def put(self, name: Name, entry: Value, term: int, scope: Scope = Scope.SHARED) -> None:
         """Write a value that stands from now on, above the one that did."""
         known = self.get(name)
         revision = known.revision + 1 if known is not None else 1
         term = max(term, known.term) if known is not None else term
-        self._replica.write(replace(entry, term=term, revision=revision), Scope.SHARED)
+        self._replica.write(replace(entry, term=term, revision=revision), scope)
 
     def remove(self, name: Name) -> None:
         """Settle what stands for a name, if anything does."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from mesh.core.cluster.ranges import to_ranges
 from mesh.core.cluster.replica import Journal, Replica
-from mesh.wire.entries import Entry, Scope
+from mesh.wire.entries import Entry
 from mesh.wire.messages import Append, DotSet, Replicate
 
 LAG_S = 1.0
@@ -69,7 +69,7 @@ class Stream:
 
     def is_copied_to(self, journal: Journal) -> bool:
         """Whether the peer is one of this journal's copies beside its writer, and so hears of settlements with their transactions."""
-        return self.everything or journal.scope == Scope.SHARED
+        return self.everything or journal.shared
 
     def start(self, journals: Iterable[Journal]) -> None:
         """Begin: find the journals that the peer lacks part of."""
@@ -151,13 +151,13 @@ class Stream:
     def _cut(self, replica: Replica, batch_bytes: int) -> tuple[list[Append], int]:
         """What lies beyond the cursors, as far as it is in memory, at most about ``batch_bytes``; and its size.
 
-        The own journal comes before the others: a hole in theirs says that an entry was settled, and what stands for it is in the own one.
+        The own journals come before the others: a hole in theirs says that an entry was settled, and what stands for it is in an own one.
         """
         appends: list[Append] = []
         size = 0
         own = replica.own_bulk
-        for name in sorted(self.behind, key=own.__ne__):
-            if size >= batch_bytes or (own in self.behind and name != own):
+        for name in sorted(self.behind, key=lambda name: name not in own):
+            if size >= batch_bytes or (name not in own and not self.behind.keys().isdisjoint(own)):
                 break
             journal = replica.journals.get(name)
             base = self.cursors.get(name, 0)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 
 from mesh.core.cluster.replica import Journal, Replica
+from mesh.core.cluster.scopes import scope_of
 from mesh.core.cluster.standing import StandingValues
 from mesh.core.routing.exchanges import binding_name
 from mesh.core.routing.routing import Routing
-from mesh.wire.entries import Entry
+from mesh.wire.entries import Entry, Scope
 from mesh.wire.topology import Binding, Exchange, QueueDeclaration
 
 Declared = Exchange | QueueDeclaration | Binding
@@ -64,7 +65,16 @@ class Topology:
 
     def put(self, entry: Declared, term: int) -> None:
         """Write a value: it stands for its name from now on, above the one that did."""
-        self._standing.put(name_of(entry), entry, term)
+        self._standing.put(name_of(entry), entry, term, self._scope_of(entry))
+
+    def _scope_of(self, entry: Declared) -> Scope:
+        """A binding lasts as its ends do: with a temporary one it is temporary itself, as in AMQP."""
+        if not isinstance(entry, Binding):
+            return scope_of(entry)
+        source = self.exchange(entry.source)
+        end = self.queue(entry.destination) if entry.kind == "queue" else self.exchange(entry.destination)
+        lasts = all(one is None or one.durable for one in (source, end))
+        return Scope.SHARED if lasts else Scope.FLEETING_SHARED
 
     def remove(self, name: Name) -> None:
         """Settle what stands for a name, if anything does."""

@@ -1,6 +1,7 @@
 """The gate of a node: which submits are taken now, and which wait for room. Nothing is kept of those that wait but their place in line.
 
-They wait for this node (alarms, bytes that wait for their copies), then for the coordinator (limits of queues, see broker/admission.py).
+They wait for this node (alarms, bytes that wait for their copies, room in memory for what is to be on no disk), then for the coordinator
+(limits of queues, see broker/admission.py).
 Who waits is told once (Held), and when there is room (Go); nobody has to ask again and again.
 """
 
@@ -14,6 +15,8 @@ from itertools import groupby
 from mesh.config import Settings
 from mesh.core.broker.arguments import QueueArguments, describe
 from mesh.core.cluster.alarms import Alarms
+from mesh.core.cluster.pages import OVERHEAD_BYTES, Pages
+from mesh.core.cluster.scopes import is_transient
 from mesh.core.edge.publishing import RoutedSubmit
 from mesh.core.turn import Turn
 from mesh.wire.messages import Confirm, Go, Held, PeerMessage, Reserve, Reserved, Submit
@@ -35,7 +38,20 @@ Key = tuple[bytes, int]
 class Ticket:
     """A Submit that waits, or has been let in and not come yet."""
 
-    __slots__ = ("coming_bytes", "deadline", "key", "number", "several", "sizes", "submit", "submitted", "told", "wants", "why")
+    __slots__ = (
+        "coming_bytes",
+        "deadline",
+        "key",
+        "number",
+        "several",
+        "sizes",
+        "submit",
+        "submitted",
+        "told",
+        "transient",
+        "wants",
+        "why",
+    )
 
     def __init__(self, key: Key, submit: Submit, wants: list[tuple[str, list[int]]], deadline: float, number: int) -> None:
         self.key = key
@@ -45,7 +61,9 @@ class Ticket:
         """What to reserve; empty when no queue among the messages' makes its publishers wait."""
         self.submitted = submit.submitted if isinstance(submit, RoutedSubmit) else 0
         """How many messages its sender counts, when they have become another number: all of them are let in, or none."""
-        self.sizes = [message.size for message in submit.messages]
+        self.transient = any(map(is_transient, submit.messages))
+        """Some of it is kept in memory only: it waits for room there, in a line of its own, and others do not wait behind it."""
+        self.sizes = [message.size + OVERHEAD_BYTES * self.transient for message in submit.messages]
         self.deadline = deadline
         """When the publisher is told that it was in vain; 0: at once."""
         self.several = submit.several
@@ -59,7 +77,7 @@ class Ticket:
 
     @property
     def size(self) -> int:
-        """Bytes of the bodies."""
+        """Bytes of the bodies; of what is kept in memory with what it takes there beside them."""
         return sum(self.sizes)
 
 
@@ -72,6 +90,7 @@ class Gate:
         settings: Settings,
         arguments: QueueArguments,
         alarms: Alarms,
+        pages: Pages,
         *,
         ask: Callable[[PeerMessage], bool],
         accept: Callable[[bytes, Submit], None],
@@ -80,6 +99,7 @@ class Gate:
         self._settings = settings
         self._arguments = arguments
         self._alarms = alarms
+        self._pages = pages
         self._ask = ask
         self._accept = accept
         self.now = 0.0
@@ -88,8 +108,8 @@ class Gate:
         self._coming_bytes = 0
         """Of submits that were let in and have not come yet."""
         self._number = 0
-        self._line: OrderedDict[Key, Ticket] = OrderedDict()
-        """Those that wait for this node."""
+        self._lines: tuple[OrderedDict[Key, Ticket], OrderedDict[Key, Ticket]] = (OrderedDict(), OrderedDict())
+        """Those that wait for this node: what goes to the disk, and what has something transient."""
         self._asked: dict[int, Ticket] = {}
         """Those that wait for the coordinator."""
         self._let_in: OrderedDict[Key, tuple[Ticket, int, float]] = OrderedDict()
@@ -98,7 +118,7 @@ class Gate:
         self._deadlines: list[tuple[float, int, Ticket]] = []
 
     def __len__(self) -> int:
-        return len(self._line) + len(self._asked)
+        return sum(map(len, self._lines)) + len(self._asked)
 
     # -- submits --------------------
 
@@ -108,7 +128,7 @@ class Gate:
             self._accept(session, submit)
             return
         wants = self._wants(submit)
-        why = self._shut(sum(len(message.body) for message in submit.messages)) or self._ahead()
+        why = self._shut(sum(len(message.body) for message in submit.messages)) or self._ahead(submit)
         if not why and not wants:
             self._accept(session, submit)
         elif never := self._never(wants, whole=isinstance(submit, RoutedSubmit)):
@@ -122,7 +142,7 @@ class Gate:
             if deadline:
                 heapq.heappush(self._deadlines, (deadline, ticket.number, ticket))
             if why:
-                self._line[ticket.key] = ticket
+                self._lines[ticket.transient][ticket.key] = ticket
                 self._hold(ticket, why)
             else:
                 self._forward(ticket)
@@ -163,9 +183,21 @@ class Gate:
             return f"busy: {under_way} bytes wait for their copies; the limit is max_accepted_bytes = {limit}"
         return ""
 
-    def _ahead(self) -> str:
-        """Why a new one has to wait although there is room for it: others came before."""
-        return next(iter(self._line.values())).why if self._line else ""
+    def _crowded(self, size: int) -> str:
+        """Why nothing of that size is taken now that would be in memory only."""
+        held, limit = self._pages.fleeting_bytes + self._coming_bytes, self._settings.max_transient_bytes
+        if held and held + size > limit:
+            return f"busy: {held} bytes of transient messages are in memory; the limit is max_transient_bytes = {limit}"
+        return ""
+
+    def _ahead(self, submit: Submit) -> str:
+        """Why a new one has to wait although the node is open: others came before, or memory is full of what is there only."""
+        line, transient_line = self._lines
+        may_be_crowded = transient_line or self._pages.fleeting_bytes > self._settings.max_transient_bytes // 2
+        if may_be_crowded and any(map(is_transient, submit.messages)):
+            size = sum(OVERHEAD_BYTES + len(message.body) for message in submit.messages)
+            return next(iter(transient_line.values())).why if transient_line else self._crowded(size)
+        return next(iter(line.values())).why if line else ""
 
     def _is_let_in(self, key: Key, submit: Submit) -> bool:
         found = self._let_in.get(key)
@@ -246,8 +278,9 @@ class Gate:
 
     def _leave(self, ticket: Ticket) -> bool:
         """Take it out of the lines; False when it is in none."""
-        if self._line.get(ticket.key) is ticket:
-            del self._line[ticket.key]
+        line = self._lines[ticket.transient]
+        if line.get(ticket.key) is ticket:
+            del line[ticket.key]
         elif self._asked.pop(ticket.number, None) is not None:
             self._count(ticket, 0)
             self._spent.append(ticket.number)
@@ -267,12 +300,13 @@ class Gate:
 
     def advance(self) -> None:
         """Let in, in their order, those for which this node has room by now."""
-        while self._line:
-            ticket = next(iter(self._line.values()))
-            if self._shut(ticket.size):
-                return
-            del self._line[ticket.key]
-            self._forward(ticket)
+        for line in self._lines:
+            while line:
+                ticket = next(iter(line.values()))
+                if self._shut(ticket.size) or (ticket.transient and self._crowded(ticket.size)):
+                    break
+                del line[ticket.key]
+                self._forward(ticket)
 
     def tell_spent(self) -> None:
         """What was reserved has become messages, or is not needed; said after those messages have left for the coordinator."""
@@ -300,7 +334,9 @@ class Gate:
 
     def close(self, session: bytes) -> None:
         """A program has left."""
-        for ticket in [ticket for ticket in [*self._line.values(), *self._asked.values()] if ticket.key[0] == session]:
+        for ticket in [
+            ticket for ticket in [*self._lines[0].values(), *self._lines[1].values(), *self._asked.values()] if ticket.key[0] == session
+        ]:
             self._leave(ticket)
         for key in [key for key in self._let_in if key[0] == session]:
             self._forget(key)

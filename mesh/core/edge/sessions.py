@@ -6,6 +6,7 @@ It keeps nothing that can't be rebuilt: workers repeat what they hold and client
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 
 from mesh.config import Settings
 from mesh.core.broker.arguments import QueueArguments
@@ -14,6 +15,7 @@ from mesh.core.cluster.bodies import Bodies
 from mesh.core.cluster.membership import Membership
 from mesh.core.cluster.replica import Replica
 from mesh.core.cluster.replication import Replication
+from mesh.core.cluster.scopes import is_transient
 from mesh.core.cluster.topology import Topology
 from mesh.core.edge.fetches import Fetches
 from mesh.core.edge.gate import Gate
@@ -124,7 +126,7 @@ class Edge:
         self._coordinator = coordinator
         self._local_answer = local_answer
         self._alarms = alarms
-        self.gate = Gate(turn, settings, arguments, alarms, ask=to_coordinator, accept=self._accept)
+        self.gate = Gate(turn, settings, arguments, alarms, replica.pages, ask=to_coordinator, accept=self._accept)
         self.publishing = Publishing(topology)
         self.now = 0.0
         self.wall_ms = 0
@@ -248,13 +250,16 @@ class Edge:
         gate = self.gate
         size = sum([len(message.body) for message in submit.messages])
         self.waiting.add_many([message.id for message in submit.messages if message.task], id)  # a plain message has no result
-        self._replica.write_many(submit.messages)
+        on_disk = self._write(submit.messages)
         for message in large:
             self.uploads.forget(message.chunks)
         queues = {message.queue for message in submit.messages if message.task}
+        unroutable = submit.unroutable if isinstance(submit, RoutedSubmit) else 0
+        if not on_disk:  # nothing to wait for: a transient message is confirmed when it is routed, as in RabbitMQ
+            self._turn.to_session(id, Confirm(submit.number, 0, "", self._unconsumed(id, queues), unroutable))
+            return
         gate.unconfirmed_bytes += size
         answered = [False]
-        unroutable = submit.unroutable if isinstance(submit, RoutedSubmit) else 0
         if submit.deadline_ms and self._settings.durability == "safe":
             self._deadlines.append((self.now + submit.deadline_ms / 1000, id, submit.number, answered))
 
@@ -265,6 +270,19 @@ class Edge:
                 self._turn.to_session(id, Confirm(submit.number, copies, "", self._unconsumed(id, queues), unroutable))
 
         self._replication.copies.when_copied(confirm)
+
+    def _write(self, messages: Sequence[Message]) -> bool:
+        """Write messages that were accepted, in their order; False when all of them are in memory only."""
+        transient = [message for message in messages if message.properties is not None and message.properties.transient]
+        if not transient:
+            self._replica.write_many(messages)
+            return True
+        if len(transient) == len(messages):
+            self._replica.write_transient(messages)
+            return False
+        for fleeting, run in groupby(messages, key=is_transient):
+            (self._replica.write_transient if fleeting else self._replica.write_many)(list(run))
+        return True
 
     def _unconsumed(self, session: bytes, queues: set[str]) -> list[str]:
         """What a publisher is warned about: those of its queues that nobody consumes."""
