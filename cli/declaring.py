@@ -39,7 +39,8 @@ def change(mesh: str | None, as_json: bool, change: Mapping[str, Any], done: str
     if as_json:
         output.print_json(row)
     else:
-        click.echo(done.format(**row) if row["changed"] else nothing)
+        counted = output.counted(row.get("messages", 0), "message")
+        click.echo(done.format(**row, counted=counted) if row["changed"] else nothing)
 
 
 def named(options: Mapping[str, Any]) -> Row:

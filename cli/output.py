@@ -33,6 +33,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=indent, ensure_ascii=False, default=str))
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of something."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def console() -> Console:
     """Rich's console for stdout; plain and wide when that is no terminal."""
     from rich.console import Console
@@ -58,7 +63,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 def _cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return ", ".join(str(item) for item in value) or "-"
+        value = ", ".join(str(item) for item in value)
     if value is None or value == "":
         return "-"
-    return str(value)
+    text = str(value)
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

@@ -95,7 +95,7 @@ def move(name: str, to: str, count: int | None, everything: bool, mesh: str | No
     if as_json:
         output.print_json({"moved": moved})
     else:
-        click.echo(f"moved {moved} messages from {name} to {to}")
+        click.echo(f"moved {output.counted(moved, 'message')} from {name} to {to}")
 
 
 @click.command(epilog=output.example("mesh queue export feeds feeds.jsonl", "mesh queue export feeds - | gzip > feeds.jsonl.gz"))
@@ -120,7 +120,10 @@ def export(name: str, file: Path, mesh: str | None, as_json: bool) -> int:
     if as_json and str(file) != "-":
         output.print_json({"written": written, "left_out": left_out})
     else:
-        click.echo(f"wrote {written} messages of {name}" + (f"; left out {left_out} with large bodies" if left_out else ""), err=True)
+        click.echo(
+            f"wrote {output.counted(written, 'message')} of {name}" + (f"; left out {left_out} with large bodies" if left_out else ""),
+            err=True,
+        )
     return int(left_out > 0)
 
 
@@ -157,7 +160,7 @@ def import_(file: Path, queue: str | None, new_ids: bool, timeout: float, mesh: 
     if as_json:
         output.print_json({"published": count})
     else:
-        click.echo(f"published {count} messages")
+        click.echo(f"published {output.counted(count, 'message')}")
 
 
 def _opened(file: Path) -> IO[str]:

@@ -23,7 +23,7 @@ COUNT = click.IntRange(min=0)
 @click.argument("name", metavar="QUEUE")
 @declaring.temporary_option
 @click.option("--auto-delete", is_flag=True, help="It goes with the last of its consumers.")
-@click.option("--expires", type=SECONDS, metavar="SECONDS", help="It goes when it was not used for so long.")
+@click.option("--expires", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="It goes when it was not used for so long.")
 @click.option("--max-length", type=COUNT, metavar="N", help="Most messages that wait.")
 @click.option("--max-bytes", type=COUNT, metavar="N", help="Most bytes of their bodies.")
 @click.option("--overflow", type=click.Choice(OVERFLOWS), help="What happens beyond.")
@@ -71,7 +71,7 @@ def delete(name: str, if_unused: bool, if_empty: bool, mesh: str | None, as_json
     Tasks that waited fail with TaskDropped. Exit code 2 when a condition does not hold; nothing is changed then.
     """
     change = {"do": "delete-queue", "name": name, "if_unused": if_unused, "if_empty": if_empty}
-    declaring.change(mesh, as_json, change, f"deleted the queue {name} with {{messages}} messages", f"there is no queue {name}")
+    declaring.change(mesh, as_json, change, f"deleted the queue {name} with {{counted}}", f"there is no queue {name}")
 
 
 @click.command(epilog=output.example("mesh queue purge feeds"))
@@ -84,4 +84,4 @@ def purge(name: str, mesh: str | None, as_json: bool) -> None:
     Tasks that waited fail with TaskDropped. What consumers hold is not touched.
     """
     change = {"do": "purge", "name": name}
-    declaring.change(mesh, as_json, change, f"dropped {{messages}} messages of the queue {name}", f"nothing waits in the queue {name}")
+    declaring.change(mesh, as_json, change, f"dropped {{counted}} of the queue {name}", f"nothing waits in the queue {name}")

@@ -132,11 +132,13 @@ class PublishError(MeshError):
     """A publish was not confirmed.
 
     ``outcome`` says what is known: ``accepted`` (it will run), ``not accepted`` (it will not) or ``unknown``; ``task_ids`` are the ids
-    of the call, ``task_id`` the first of them.
+    of the call, ``task_id`` the first of them. Of a call with several messages some may be in all the same: ``accepted_ids``, and the
+    outcome is that of the others.
     """
 
     outcome: Literal["accepted", "not accepted", "unknown"] = "unknown"
     task_ids: Sequence[str] = ()
+    accepted_ids: Sequence[str] = ()
 
     @property
     def task_id(self) -> str:

@@ -20,7 +20,7 @@ from mesh.client.outbox import Outbox, Publication
 from mesh.client.pending import Pending, PendingTable
 from mesh.client.questions import Questions, held_latch
 from mesh.config import Settings
-from mesh.errors import MeshError
+from mesh.errors import Closed, MeshError
 from mesh.ids import body_id
 from mesh.transport.bell import Bell
 from mesh.transport.poller import READ, Poller
@@ -47,6 +47,7 @@ log = logging.getLogger("mesh")
 
 CLOSE_TIMEOUT_S = 1.0
 FOREVER_S = threading.TIMEOUT_MAX
+CLOSED = "the client is closed"
 
 
 class Client:
@@ -246,18 +247,21 @@ class Client:
     # -- helpers, lock held --------------------
 
     def check_usable(self) -> None:
-        """Raise MeshError after a close, a failure of the thread, or in a forked child."""
+        """Raise Closed after a close, MeshError after a failure of the thread or in a forked child."""
         if not self.usable:
-            raise MeshError(self._ended or "the client is closed")
+            raise self._why_over()
+
+    def _why_over(self) -> MeshError:
+        return Closed(CLOSED) if self._ended in ("", CLOSED) else MeshError(self._ended)
 
     def forget_search_error(self) -> None:
         """Somebody begins to wait, with the lock held: that there was no node before is not his concern."""
         self._search_error = None
 
     def raise_why(self) -> None:
-        """Raise the reason why a callback came without a result: MeshNotFound, NotAllowed, MeshError; nothing if there is none."""
+        """Raise the reason why a callback came without a result: Closed, MeshNotFound, NotAllowed, MeshError; nothing if there is none."""
         if self._ended:
-            raise MeshError(self._ended)
+            raise self._why_over()
         error = self._search_error
         if error is not None:
             raise type(error)(str(error))
@@ -313,7 +317,7 @@ class Client:
                 self.duty.stand_down()
 
     def _run(self) -> None:
-        reason = "the client is closed"
+        reason = CLOSED
         try:
             while True:
                 with self.lock:

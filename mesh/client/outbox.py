@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec.structs import replace
 
 from mesh.client.bodies import BodySender, Bytes
 from mesh.client.failures import refusal
-from mesh.errors import MeshBusy, MeshError, NotEnoughCopies, PublishUnknown
+from mesh.errors import MeshBusy, MeshError, NotEnoughCopies, PublishError, PublishUnknown
 from mesh.wire.entries import Chunks, Message
 from mesh.wire.messages import Confirm, Go, Held, Submit
 
@@ -37,6 +37,7 @@ class Publication:
 
     __slots__ = (
         "accepted",
+        "accepted_messages",
         "copies",
         "deadline_s",
         "done",
@@ -61,6 +62,7 @@ class Publication:
         self.taken = 0
         """How many messages were put into frames."""
         self.accepted = 0
+        self.accepted_messages: list[list[Message]] = []
         self.exposed = 0
         """Frames that a node may have accepted without our knowing."""
         self.waits_for = ""
@@ -100,8 +102,11 @@ class Publication:
         self.taken += len(chunk)
         return chunk, total
 
-    def accept(self, count: int, confirm: Confirm) -> None:
-        """``count`` of the messages have the confirm's copies."""
+    def accept(self, messages: list[Message], confirm: Confirm) -> None:
+        """These of the messages have the confirm's copies."""
+        count = len(messages)
+        self.accepted_messages.append(messages)
+        self.exposed -= 1
         self.copies = min(self.copies, confirm.copies) if self.accepted else confirm.copies
         self.accepted += count
         self.unroutable += confirm.unroutable
@@ -114,6 +119,8 @@ class Publication:
         """Wake the caller."""
         if not self.done:
             self.done, self.error = True, error
+            if isinstance(error, PublishError):
+                error.accepted_ids = [message.id for part in self.accepted_messages for message in part]
             self.latch.release()
             if self.on_done is not None:
                 self.on_done()
@@ -146,13 +153,22 @@ class _Frame:
         messages = self.messages if self.chunks is None else [replace(self.messages[0], body=b"", chunks=self.chunks)]
         return Submit(number, messages, deadline_ms, self.granted, len(self.parts) > 1)
 
+    def by_part(self) -> Iterator[tuple[Publication, list[Message]]]:
+        """The publications with those of their messages that are here."""
+        if len(self.parts) == 1:
+            yield self.parts[0][0], self.messages
+            return
+        start = 0
+        for publication, count in self.parts:
+            yield publication, self.messages[start : start + count]
+            start += count
+
     def split(self) -> list[_Frame]:
         """A frame for each part."""
-        frames, start = [], 0
-        for publication, count in self.parts:
+        frames = []
+        for publication, messages in self.by_part():
             frame = _Frame()
-            frame.add(publication, self.messages[start : start + count], self.size)
-            start += count
+            frame.add(publication, messages, self.size)
             frames.append(frame)
         return frames
 
@@ -260,8 +276,8 @@ class Outbox:
         if frame is None:
             return []
         if not confirm.error or confirm.error.startswith(NOT_ENOUGH_COPIES):
-            for publication, count in frame.parts:
-                publication.accept(count, confirm)
+            for publication, messages in frame.by_part():
+                publication.accept(messages, confirm)
             return [m.id for m in frame.messages] if frame.sends > 1 else []
         frame.take_back()
         if confirm.error.startswith("busy") and held is None:
@@ -342,10 +358,10 @@ class Outbox:
         for key, frame in self._uploading.items():
             if frame.parts[0][0] is publication:
                 publication.waits_for = self._sender.why(key) or publication.waits_for
-        if publication.exposed or publication.accepted:
+        if publication.exposed or (publication.accepted and not publication.waits_for):
             publication.finish(self._unknown(publication, reason))
         elif publication.waits_for:
-            publication.finish(refusal(f"{publication.waits_for}; not accepted ({reason})"))
+            publication.finish(self._refusal(publication, f"{publication.waits_for}; not accepted ({reason})"))
         elif absent is not None:
             publication.finish(type(absent)(str(absent)))
         else:
@@ -397,14 +413,24 @@ class Outbox:
         self._busy_until_s = now_s + BUSY_PAUSE_S
 
     def _refusal(self, publication: Publication, text: str) -> MeshError:
-        if publication.exposed or publication.accepted:
+        """The mesh said no to what is not in."""
+        if publication.exposed:
             return self._unknown(publication, text)
+        if publication.accepted:
+            total, (code, _, why) = len(publication.messages), text.partition(": ")
+            return refusal(f"{code}: {publication.accepted} of {total} {_noun(publication)}s are in, the others are not: {why}")
         return refusal(text)
 
     def _unknown(self, publication: Publication, reason: str) -> MeshError:
         total = len(publication.messages)
-        what = f"task {publication.messages[0].id}" if total == 1 else f"{total - publication.accepted} of {total} tasks"
-        return PublishUnknown(f"{what} may or may not run: {reason}; publishing the same ids again is safe")
+        noun = _noun(publication)
+        what = f"{noun} {publication.messages[0].id}" if total == 1 else f"{total - publication.accepted} of {total} {noun}s"
+        may = "may or may not run" if noun == "task" else "may be in or not"
+        return PublishUnknown(f"{what} {may}: {reason}; publishing the same ids again is safe")
+
+
+def _noun(publication: Publication) -> str:
+    return "task" if publication.messages[0].task else "message"
 
 
 def _deadline_ms(remaining_s: float) -> int:

@@ -14,11 +14,11 @@ from weakref import WeakSet
 
 from mesh.client.client import Client
 from mesh.client.consumers import Subscription
-from mesh.errors import BodyTooLarge, Closed, InvalidTopology, NoCoordinator, UsageError
+from mesh.errors import BodyTooLarge, Closed, InvalidTopology, NoCoordinator, PublishError, UsageError
 from mesh.messaging.consumer import Callback, Consumer, run
 from mesh.messaging.exchange import Binding, Change, Exchange
 from mesh.messaging.message import Message
-from mesh.messaging.publishing import Published, Publishing, PublishOptions, check_queue_name, entry_of, properties_of
+from mesh.messaging.publishing import Published, Publishing, PublishOptions, check_queue_name, entry_of, properties_of, whole_of
 from mesh.messaging.queue import Queue
 from mesh.wire.entries import Message as Entry
 from mesh.wire.messages import OutcomeKind
@@ -107,13 +107,25 @@ class Connection:
     def publish_many(self, bodies: Iterable[object], **options: Unpack[PublishOptions]) -> Published:
         """Publish many messages with the same options, pipelined; returns when all are confirmed.
 
-        Raises as :meth:`publish`: some of the messages may have been published then.
+        Raises as :meth:`publish`: some of the messages may have been published then. A PublishError has the ids of all that were sent in
+        ``task_ids``, and in ``accepted_ids`` those that are in for sure.
         """
         if options.get("message_id") is not None:
             raise UsageError("publish_many() takes no message_id: every message has one of its own")
         properties, routing_key = properties_of(options), options.get("routing_key", "")
         under_way: deque[Publishing] = deque()
         done: list[Published] = []
+        try:
+            self._send_many(bodies, routing_key, properties, under_way, done)
+            while under_way:
+                done.append(under_way.popleft().wait())
+        except PublishError as error:
+            raise whole_of(error, done, under_way) from None
+        return Published.sum(done)
+
+    def _send_many(
+        self, bodies: Iterable[object], routing_key: str, properties: Properties | None, under_way: deque[Publishing], done: list[Published]
+    ) -> None:
         batch: list[Entry] = []
         size = 0
         for body in bodies:
@@ -127,7 +139,6 @@ class Connection:
                     done.append(under_way.popleft().wait())
         if batch:
             under_way.append(self._submit(batch))
-        return Published.sum([*done, *(publishing.wait() for publishing in under_way)])
 
     def _submit(self, entries: list[Entry]) -> Publishing:
         client = self._client

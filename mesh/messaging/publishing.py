@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from msgspec.structs import replace
@@ -83,15 +83,19 @@ class Publishing:
         """Whether it is known what became of them."""
         return self._publication.done
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the messages."""
+        return [message.id for message in self._publication.messages]
+
     def wait(self) -> Published:
         """Block until they are confirmed, at most until their timeout. Raises as ``Connection.publish``."""
-        ids = [message.id for message in self._publication.messages]
         try:
             confirm = self._client.finish(self._publication)
         except PublishError as error:
-            error.task_ids = ids
+            error.task_ids = self.ids
             raise
-        return Published(ids, confirm.copies, confirm.unroutable)
+        return Published(self.ids, confirm.copies, confirm.unroutable)
 
     def __await__(self) -> Generator[Any, None, Published]:
         if not self._publication.done:
@@ -114,6 +118,21 @@ class Publishing:
         finally:
             with client.lock:
                 client.duty.end()
+
+
+def whole_of(error: PublishError, done: Iterable[Published], under_way: Iterable[Publishing]) -> PublishError:
+    """The error of a call whose batches before that were confirmed and those after it are under way: it waits for them, and has all ids."""
+    ids = [*(id for part in done for id in part.ids), *error.task_ids]
+    accepted = [*(id for part in done for id in part.ids), *error.accepted_ids]
+    for publishing in under_way:
+        try:
+            accepted += publishing.wait().ids
+        except PublishError as other:
+            accepted += other.accepted_ids
+            error = other if other.outcome == "unknown" else error
+        ids += publishing.ids
+    error.task_ids, error.accepted_ids = ids, accepted
+    return error
 
 
 def properties_of(options: PublishOptions) -> Properties | None:
@@ -160,6 +179,8 @@ def short_name(value: object, what: str) -> str:
 def check_queue_name(value: object, what: str = "the name of a queue") -> str:
     """The name of a queue that may begin to exist with its first message. Raises InvalidTopology."""
     name = short_name(value, what)
+    if not name.isprintable():
+        raise InvalidTopology(f"{what} has printable characters only, not {name!r:.80}")
     if name in HELD_LISTS:
         raise InvalidTopology(f"{name!r} is the name of a list of dead letters, not of a queue; see mesh queue dead-letters {name}")
     return name

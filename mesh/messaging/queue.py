@@ -83,7 +83,7 @@ class Queue:
                 "durable": self.durable,
                 "auto_delete": self.auto_delete,
                 "exclusive": self.exclusive,
-                "expires_ms": self._ms("expires", self.expires),
+                "expires_ms": self._expires_ms(),
                 "max_length": self.max_length,
                 "max_bytes": self.max_bytes,
                 "overflow": self.overflow,
@@ -96,6 +96,12 @@ class Queue:
                 "arguments": self.queue_arguments,
             }
         )
+
+    def _expires_ms(self) -> int | None:
+        expires_ms = self._ms("expires", self.expires)
+        if expires_ms == 0:
+            raise InvalidTopology(f"queue {self.name!r}: expires is a number of seconds above 0, not {self.expires!r}; None is never")
+        return expires_ms
 
     def _ms(self, name: str, seconds: float | None) -> int | None:
         if seconds is None:

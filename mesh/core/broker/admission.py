@@ -171,8 +171,8 @@ class Admission:
             self._told.add(queue)
             self._tell(f"the queue {queue!r} is full ({describe(limits)}): its publishers wait for room")
         return (
-            f"queue-full: {length} tasks of {size} bytes wait in the queue {queue!r}; its limit is {describe(limits)}: start more workers "
-            f"for it, or change the limit (mesh queue set {queue} ...)"
+            f"queue-full: {length} messages of {size} bytes wait in the queue {queue!r}; its limit is {describe(limits)}: start more "
+            f"workers or consumers for it, or change the limit (mesh queue set {queue} ...)"
         )
 
 

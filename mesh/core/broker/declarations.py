@@ -76,6 +76,8 @@ class Declarations:
             for change in asked.changes:
                 if isinstance(change, DeclareQueue):
                     self.lifetimes.touch(change.name)
+                    if change.exclusive:
+                        self._broker.workforce.tell_closed(change.name)
         return rows
 
     def _carry_out(self, draft: Draft, term: int) -> None:

@@ -68,6 +68,12 @@ class Workforce:
             self._tell_closed(worker)
         broker.dirty = True
 
+    def tell_closed(self, queue: str) -> None:
+        """A queue is one program's from now on: those that consume it and are others hear so."""
+        for worker in self._broker.workers.values():
+            if queue in worker.queues:
+                self._tell_closed(worker)
+
     def _tell_closed(self, worker: WorkerState) -> None:
         """Say so when it would wait in vain, as a queue is another program's."""
         refusal = self._broker.placement.refusal(worker, worker.queues)

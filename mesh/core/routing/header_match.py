@@ -2,7 +2,8 @@
 
 ``x-match`` is ``all`` (when absent), ``any``, ``all-with-x`` or ``any-with-x``. The first two pass over arguments that begin with
 ``x-``; the others compare them too, all but ``x-match`` itself. An argument without a value (None) asks for the header's presence. Values
-are equal when their types are, too: 1 is neither True nor 1.0. ``all`` of nothing matches, ``any`` of nothing does not.
+are equal when their types are, but 1 is 1.0, as two numbers that AMQP writes differently: True is not 1, nor is "1". ``all`` of nothing
+matches, ``any`` of nothing does not.
 """
 
 from __future__ import annotations
@@ -34,4 +35,8 @@ class HeaderMatch:
     def _meets(headers: Headers, name: str, value: HeaderValue) -> bool:
         if name not in headers:
             return False
-        return value is None or (type(headers[name]) is type(value) and headers[name] == value)
+        return value is None or (_kind(headers[name]) is _kind(value) and headers[name] == value)
+
+
+def _kind(value: HeaderValue) -> type:
+    return float if type(value) is int else type(value)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from mesh.client.client import Client
-from mesh.errors import DiskLow, MeshBusy, MeshError, PublishUnknown, QueueFull
+from mesh.errors import DiskLow, MeshBusy, MeshError, QueueFull
 from mesh.wire.messages import Confirm, Go, Held, Submit
 from tests.polling import poll_until
 from tests.unit.client.conftest import MakeClient
@@ -98,14 +98,15 @@ def test_a_batch_is_let_in_part_by_part(limited: Limited, make_client: MakeClien
         assert waiting.result().copies == 2
 
 
-def test_a_batch_of_which_a_part_was_let_in_is_unknown_at_the_deadline(limited: Limited, make_client: MakeClient) -> None:
+def test_a_batch_of_which_a_part_was_let_in_says_which_at_the_deadline(limited: Limited, make_client: MakeClient) -> None:
     client = make_client()
     with ThreadPoolExecutor(1) as pool:
         waiting = publish(pool, client, count=3, timeout_s=1)
         (first,) = limited.wait_for(1)
         limited.node.tell_all(Go(first.number, 1))
-        with pytest.raises(PublishUnknown, match="2 of 3 tasks"):
+        with pytest.raises(QueueFull, match="1 of 3 tasks are in, the others are not") as raised:
             waiting.result()
+        assert list(raised.value.accepted_ids) == [first.messages[0].id]
 
 
 def test_callers_whose_submits_went_together_wait_each_for_themselves(place: Place, make_client: MakeClient) -> None:

@@ -65,7 +65,7 @@ def test_a_queue_takes_as_many_as_its_limit_and_the_next_publisher_is_held(home:
     assert client.confirm(number) is None
     assert [held.number for held in client.got(Held)] == [number]
     assert "max_length = 3" in client.got(Held)[0].why
-    assert client.got(Held)[0].why.startswith("queue-full: 3 tasks")
+    assert client.got(Held)[0].why.startswith("queue-full: 3 messages")
     assert waiting(cluster) == 3
 
 
@@ -110,7 +110,7 @@ def test_at_its_deadline_the_publisher_is_told_which_limit_and_which_setting(hom
     assert client.confirm(number) is None
     cluster.run(0.2)
     assert client.copies(number) == 0
-    assert error(client, number).startswith("queue-full: 3 tasks of 0 bytes wait in the queue 'q'; its limit is max_length = 3")
+    assert error(client, number).startswith("queue-full: 3 messages of 0 bytes wait in the queue 'q'; its limit is max_length = 3")
     assert "mesh queue set q" in error(client, number)
     cluster.worker("a", slots=4)
     cluster.run(1)

@@ -275,6 +275,17 @@ def test_whoever_may_have_nothing_of_an_exclusive_queue_is_told(alone: tuple[Clu
     assert not owner.got(Taken)
 
 
+def test_whoever_consumes_a_queue_that_becomes_exclusive_is_told_then(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    consumer, worker, owner = cluster.consumer("a"), cluster.worker("a", "w", queues=["q"]), cluster.consumer("a", "prog/1")
+    rows(client.change(queue("q", exclusive=True), owner="prog"))
+    cluster.run(0.2)
+    refusal = "the queue 'q' is exclusive to another program; use a queue of another name"
+    assert [taken.error for taken in consumer.got(Taken)] == [f"in-use: {refusal}"]
+    assert [notice.text for notice in worker.got(Notice)] == [refusal]
+    assert not owner.got(Taken)
+
+
 def test_an_exclusive_queue_is_consumed_by_its_owner_alone(alone: tuple[Cluster, Client]) -> None:
     cluster, client = alone
     owner = cluster.consumer("a", "prog/1", queues=["q"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mesh import BodyTooLarge, Closed, Connection, InvalidTopology, Mesh, MeshError, NotEncodable, UsageError
+from mesh import BodyTooLarge, Closed, Connection, InvalidTopology, Mesh, MeshError, NotEncodable, Queue, QueueFull, UsageError
 from mesh.messaging.connection import BATCH_MESSAGES
 from mesh.messaging.message import Message
 from tests.polling import poll_until
@@ -123,6 +123,27 @@ def test_many_messages_are_published_in_order(connection: Connection, queue: str
     assert (len(set(published.ids)), published.copies) == (count, 1)
     with connection.consume(queue, auto_ack=True) as consumer:
         assert [consumer.next(5).body for _ in range(count)] == list(range(count))  # type: ignore[union-attr]
+
+
+def test_of_a_batch_that_does_not_fit_it_is_told_what_is_in_and_what_is_not(connection: Connection, queue: str) -> None:
+    connection.declare(Queue(queue, max_length=3, overflow="reject-publish"))
+    connection.timeout = 1.0
+    with pytest.raises(QueueFull, match="3 of 4 messages are in, the others are not: 3 messages of") as raised:
+        connection.publish_many([b"a", b"b", b"c", b"d"], routing_key=queue)
+    error = raised.value
+    assert (error.outcome, len(error.task_ids)) == ("not accepted", 4)
+    assert list(error.accepted_ids) == list(error.task_ids[:3])
+    assert connection.length(queue) == 3
+
+
+def test_a_batch_of_many_frames_has_the_ids_of_all_that_are_in(connection: Connection, queue: str) -> None:
+    limit = BATCH_MESSAGES + 10
+    connection.declare(Queue(queue, max_length=limit, overflow="reject-publish"))
+    connection.timeout = 3.0
+    with pytest.raises(QueueFull) as raised:
+        connection.publish_many(range(3 * BATCH_MESSAGES), routing_key=queue)
+    assert len(set(raised.value.task_ids)) == 3 * BATCH_MESSAGES
+    assert list(raised.value.accepted_ids) == list(raised.value.task_ids[:limit])
 
 
 def test_a_publish_is_awaited_in_an_event_loop(connection: Connection, queue: str) -> None:
@@ -361,3 +382,16 @@ def test_a_prefetch_is_a_number_in_its_range(connection: Connection, prefetch: A
 def test_a_consumer_needs_a_queue(connection: Connection) -> None:
     with pytest.raises(UsageError, match="at least one queue"):
         connection.consume([])
+
+
+def test_a_queue_whose_name_does_not_print_does_not_begin_to_exist(connection: Connection) -> None:
+    with pytest.raises(InvalidTopology, match="printable characters only"):
+        connection.publish(b"", routing_key="a\nb")
+
+
+def test_a_message_says_closed_after_the_connection_was_closed(app: Mesh, queue: str) -> None:
+    with app.connection(timeout=5) as connection:
+        connection.publish(b"", routing_key=queue)
+        message = get(connection, queue)
+    with pytest.raises(Closed):
+        message.ack()

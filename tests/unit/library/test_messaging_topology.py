@@ -144,6 +144,11 @@ def test_who_may_have_nothing_of_an_exclusive_queue_hears_it_at_get_and_consume(
         asyncio.run(consumer.next_async())
 
 
+def test_a_queue_can_not_expire_after_no_time(name: str) -> None:
+    with pytest.raises(InvalidTopology, match="expires is a number of seconds above 0, not 0; None is never"):
+        Queue(name, expires=0)
+
+
 def test_an_exclusive_queue_goes_with_the_connection_that_declared_it(app: Mesh, name: str) -> None:
     def is_there() -> bool:
         return name in [row["name"] for row in json.loads(app.client.query("topology", "", time.monotonic() + 5))["queues"]]

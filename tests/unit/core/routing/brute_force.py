@@ -30,7 +30,7 @@ def split(text: str) -> list[str]:
 
 
 def equal(one: HeaderValue, other: HeaderValue) -> bool:
-    return type(one) is type(other) and one == other
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
 def headers_match(arguments: Headers, headers: Headers) -> bool:
