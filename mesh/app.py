@@ -12,7 +12,8 @@ from types import MappingProxyType, TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from mesh import result
-from mesh.calls import CallWriter, check_deliveries, short_text, waiting_first
+from mesh.call_options import check_options, short_text
+from mesh.calls import CallWriter, waiting_first
 from mesh.client.client import Client
 from mesh.client.failures import type_name
 from mesh.client.find import NodeFinder
@@ -133,7 +134,7 @@ class Mesh:
         refuse_unknown("app.task()", options, ("name", *TASK_OPTIONS))
         own = given(options)
         if own:
-            check_deliveries(own.get("max_deliveries"))
+            check_options("app.task()", own)
             check_way("app.task()", own)
         if function is None:
             return lambda function: self._register(function, name, own)
@@ -176,7 +177,7 @@ class Mesh:
         if self._embedded is not None and task.queue is not None:
             self._embedded.consume(task.queue)
         self._tasks[name] = task
-        self._calls.router.forget(name)
+        self._calls.forget(name)
         return task
 
     def _name_of(self, function: Callable[..., Any]) -> str:
@@ -210,9 +211,10 @@ class Mesh:
         Nothing is sent when one of them can't be encoded. Raises as Task.delay; PublishUnknown also when a part was accepted. A
         PublishError has the ids in ``task_ids``.
         """
-        deadline_s = time.monotonic() + self.publish_timeout
-        max_body_bytes = self._max_body_bytes()
-        messages = [self._calls.message(call, max_body_bytes, deadline_s) for call in signatures]
+        calls = signatures if isinstance(signatures, list) else list(signatures)
+        began_s, max_body_bytes = time.monotonic(), self._max_body_bytes()
+        messages = [self._calls.message(call, max_body_bytes, began_s + self.publish_timeout) for call in calls]
+        deadline_s = began_s + self._calls.publish_time_s(calls, self.publish_timeout)
         return self._submit(messages, [message.id for message in messages], deadline_s)
 
     def message_of(self, signature: Signature[Any], *, id: str | None = None, flow: Flow | None = None) -> Message:

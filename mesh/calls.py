@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-import math
-import re
-import time
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
 from mesh import ids
-from mesh.errors import BodyTooLarge, UsageError
-from mesh.routes import LOCAL, Router
-from mesh.signature import NO_OPTIONS, Signature
+from mesh.call_options import NO_OPTIONS, call_fields, check_options, eta_ms, expires_ms, idempotent_id, publish_time_s
+from mesh.errors import BodyTooLarge
+from mesh.routes import LOCAL, Router, Way
+from mesh.signature import Signature
 from mesh.wire.bodies import encode_call
-from mesh.wire.calls import Flow, When
+from mesh.wire.calls import Call, Flow, When
 from mesh.wire.entries import Message
 from mesh.wire.topology import Properties
-from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 if TYPE_CHECKING:
     from mesh.app import Mesh
+    from mesh.task import Task
 
-MAX_DELIVERIES = 1000
-EXPIRES_S_MAX = 1e10
-_SHORT_TEXT = re.compile(r"[^\ud800-\udfff]{1,255}", re.DOTALL)
+
+class _Plan(NamedTuple):
+    """What is the same in all calls of a task."""
+
+    task: Task[..., Any] | None
+    own: Mapping[str, Any]
+    """Its options, over the defaults of ``app.conf``."""
+    fields: Mapping[str, Any]
+    """Of the Call."""
+    call: Call | None
+    deliveries: int
+    varies: bool
+    """Something depends on the arguments or on the time, even if the call has no options."""
+    serializer: str
 
 
 class CallWriter:
@@ -34,6 +44,13 @@ class CallWriter:
     def __init__(self, app: Mesh) -> None:
         self._app = app
         self.router = Router(app.conf)
+        self._plans: dict[str, _Plan] = {}
+        self._version = -1
+
+    def forget(self, task: str) -> None:
+        """The task's own options are others now."""
+        self._plans.pop(task, None)
+        self.router.forget(task)
 
     def message(
         self, call: Signature[Any], max_body_bytes: int, deadline_s: float, *, id: str | None = None, flow: Flow | None = None
@@ -42,40 +59,86 @@ class CallWriter:
 
         Raises what Task.apply_async raises for a call that can't be sent as written.
         """
-        args, kwargs = call.args, call.kwargs
-        task = self._app.tasks.get(call.task)
+        args, kwargs, options, name = call.args, call.kwargs, call.options, call.task
+        if options:
+            check_options(f"the call of {name}", options)
+        plan = self._plans.get(name)
+        if plan is None or self._version != self._app.conf.version:
+            plan = self._planned(name)
         if not isinstance(args, (tuple, list)):
-            raise TypeError(f"the arguments of {call.task} must be a tuple or a list, not {type(args).__name__}")
-        if task is not None and (flow is None or not _takes_more(flow)):
-            task.check_arguments(args, kwargs)
-        body = encode_call(args, kwargs)
+            raise TypeError(f"the arguments of {name} must be a tuple or a list, not {type(args).__name__}")
+        if plan.task is not None and (flow is None or not _takes_more(flow)):
+            plan.task.check_arguments(args, kwargs)
+        body = encode_call(args, kwargs, serializer=options.get("serializer") or plan.serializer)
         if len(body) > max_body_bytes:
-            self._check_size(call.task, len(body), deadline_s)
-        own, options = task.options if task is not None else NO_OPTIONS, call.options
-        way = self.router.way(call.task, own, options, args, kwargs)
+            self._check_size(name, len(body), deadline_s)
+        way = self.router.way(name, plan.own, options, args, kwargs)
         if way.properties is not None and way.properties.target == LOCAL:
             way = way.near(self._app.client.greeting(deadline_s).node_id)
         self._app.will_use(way.queue)
-        if not options:
-            return Message(
-                id or ids.task_id(),
-                way.queue,
-                call.task,
-                body,
-                0,
-                0,
-                own.get("max_deliveries", 0),
-                properties=way.properties,
-                flow=flow,
-            )
-        id = id or (short_text(options["task_id"], "a task_id") if "task_id" in options else ids.task_id())
-        eta_ms = _eta_ms(options["countdown"]) if "countdown" in options else 0
-        deliveries = options.get("max_deliveries", own.get("max_deliveries"))
-        check_deliveries(deliveries)
-        properties = way.properties
-        if "expires" in options:
-            properties = replace(properties or Properties(), expires_ms=_expires_ms(options["expires"]))
-        return Message(id, way.queue, call.task, body, 0, eta_ms, deliveries or 0, properties=properties, flow=flow)
+        if not options and not plan.varies:
+            id = id or ids.task_id()
+            return Message(id, way.queue, name, body, 0, 0, plan.deliveries, properties=way.properties, call=plan.call, flow=flow)
+        return self._with_options(plan, call, body, way, id, flow)
+
+    def _with_options(self, plan: _Plan, call: Signature[Any], body: bytes, way: Way, id: str | None, flow: Flow | None) -> Message:
+        name, options = call.task, call.options
+        if id is None and "idempotency_key" in options:
+            id = idempotent_id(name, options["idempotency_key"])
+        zone = self._app.conf.zone
+        expires, properties = options.get("expires", plan.own.get("expires")), way.properties
+        if expires is not None:
+            properties = replace(properties or Properties(), expires_ms=expires_ms(expires, zone))
+        fields = {**plan.fields, **call_fields(options)}
+        unique = options.get("unique", plan.own.get("unique"))
+        if unique:
+            lasts_s = options.get("unique_for", plan.own.get("unique_for")) or 0
+            fields.update(unique=self._unique_key(plan, call, unique), unique_ms=int(lasts_s * 1000))
+        return Message(
+            id or options.get("task_id") or ids.task_id(),
+            way.queue,
+            name,
+            body,
+            eta_ms=eta_ms(options, zone),
+            max_deliveries=options.get("max_deliveries") or plan.deliveries,
+            properties=properties,
+            call=Call(**fields) if fields else None,
+            flow=flow,
+        )
+
+    def publish_time_s(self, calls: Iterable[Signature[Any]], default_s: float) -> float:
+        """How long the publish of these calls may take: the longest that one of them asks for."""
+        asked = [publish_time_s(call.options, default_s) for call in calls if call.options]
+        return max(asked, default=default_s)
+
+    def _planned(self, name: str) -> _Plan:
+        conf = self._app.conf
+        if self._version != conf.version:
+            self._plans.clear()
+            self._version = conf.version
+        task = self._app.tasks.get(name)
+        own = {**conf.call_defaults, **(task.options if task is not None else NO_OPTIONS)}
+        fields = call_fields(own)
+        plan = _Plan(
+            task if task is None or own.get("typing", True) else None,
+            own,
+            fields,
+            Call(**fields) if fields else None,
+            own.get("max_deliveries") or 0,
+            bool(own.get("unique")) or own.get("expires") is not None,
+            own.get("serializer") or "msgpack",
+        )
+        self._plans[name] = plan
+        return plan
+
+    def _unique_key(self, plan: _Plan, call: Signature[Any], unique: bool | str) -> str:
+        """The key among all tasks: the task's name and the given one, or a digest of the arguments."""
+        if isinstance(unique, str):
+            return f"{call.task}:{unique}"
+        task = self._app.tasks.get(call.task)
+        named = dict(call.kwargs) if task is None else task.named_arguments(call.args, call.kwargs)
+        blob = encode_call(call.args if task is None else (), dict(sorted(named.items())))
+        return f"{call.task}:{hashlib.sha256(blob).hexdigest()}"
 
     def _check_size(self, task: str, size: int, deadline_s: float) -> None:
         limit = self._app.client.greeting(deadline_s).max_body_bytes
@@ -92,32 +155,3 @@ def waiting_first(messages: list[Message]) -> list[Message]:
     if all(message.flow is None for message in messages):
         return messages
     return sorted(messages, key=lambda message: message.flow is None or (not message.flow.after and message.flow.gathers < 0))
-
-
-def short_text(value: object, what: str) -> str:
-    """The value when it is a name or an id. Raises UsageError."""
-    if not isinstance(value, str) or not _SHORT_TEXT.fullmatch(value):
-        raise UsageError(f"{what} must be a text of 1 to {NAME_CHARS_MAX} characters, not {value!r:.80}")
-    return value
-
-
-def check_deliveries(limit: object) -> None:
-    """Whether it is a limit of deliveries, or None. Raises UsageError."""
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_DELIVERIES):
-        raise UsageError(f"max_deliveries must be a whole number from 1 to {MAX_DELIVERIES}, not {limit!r}")
-
-
-def _eta_ms(countdown: float) -> int:
-    if isinstance(countdown, bool) or not isinstance(countdown, (int, float)) or not 0 <= countdown < math.inf:
-        raise UsageError(f"countdown must be a number of seconds from 0 up, not {countdown!r}")
-    return int((time.time() + countdown) * 1000) if countdown else 0
-
-
-def _expires_ms(expires: float | datetime) -> int:
-    if isinstance(expires, datetime) and expires.tzinfo is not None:
-        return max(1, int(expires.timestamp() * 1000))
-    if isinstance(expires, bool) or not isinstance(expires, (int, float)) or not 0 < expires <= EXPIRES_S_MAX:
-        raise UsageError(
-            f"expires must be a number of seconds above 0 and at most {EXPIRES_S_MAX:.0e}, or a datetime with a time zone, not {expires!r}"
-        )
-    return int((time.time() + expires) * 1000)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
+from datetime import tzinfo
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from mesh.core.routing.declared import similar
 from mesh.errors import InvalidSetting
@@ -55,6 +57,14 @@ def _priority(value: Any) -> Any:
     return value
 
 
+def _zone_name(value: Any) -> Any:
+    try:
+        ZoneInfo(value)
+    except (TypeError, ValueError, OSError):
+        raise ValueError("the name of a time zone, as Europe/Berlin") from None
+    return value
+
+
 ITEMS: dict[str, _Item] = {
     "task_routes": _Item(None, lambda value: Routes(value).given),
     "task_queues": _Item(None, frozen_queues),
@@ -65,6 +75,8 @@ ITEMS: dict[str, _Item] = {
     "task_create_missing_queues": _Item(True, _flag),
     "task_queue_max_priority": _Item(None, _priority),
     "task_default_priority": _Item(None, _priority),
+    "timezone": _Item("UTC", _zone_name),
+    "enable_utc": _Item(True, _flag),
 }
 
 
@@ -160,6 +172,19 @@ class Conf(MutableMapping[str, Any]):
         if name is None and any(queue.routing_key and not queue.all_bindings for queue in self._read()):
             name = self.task_default_queue
         return Exchange(name, self.task_default_exchange_type) if name else None
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The time zone of datetimes that have none; None for this machine's.
+
+        It is ``timezone``; when that was not set it is UTC, or the machine's with ``enable_utc=False``.
+        """
+        return self._once("zone", lambda: ZoneInfo(self.timezone) if self.enable_utc or "timezone" in self._values else None)  # type: ignore[no-any-return]
+
+    @property
+    def call_defaults(self) -> Mapping[str, Any]:
+        """What the calls of all tasks say that say nothing else, as options of a task."""
+        return self._once("call_defaults", dict)  # type: ignore[no-any-return]
 
     @property
     def topology(self) -> list[Change]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from types import MappingProxyType
-from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Protocol, TypeVar, Unpack
 
-from mesh.core.routing.declared import similar
-from mesh.messaging.exchange import Exchange
+from mesh.call_options import CALL_KEYWORDS as CALL_KEYWORDS
+from mesh.call_options import NO_OPTIONS as NO_OPTIONS
+from mesh.call_options import TASK_OPTIONS as TASK_OPTIONS
+from mesh.call_options import CallOptions as CallOptions
+from mesh.call_options import TaskOptions as TaskOptions
+from mesh.call_options import given as given
+from mesh.call_options import refuse_unknown as refuse_unknown
 from mesh.result import AsyncResult
-from mesh.wire.topology import Headers
 
 R = TypeVar("R")
 DEFAULT_QUEUE = "default"
@@ -25,38 +27,6 @@ class Publisher(Protocol):
 
     def run_here(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run a task of this application in this process."""
-
-
-class WayOptions(TypedDict, total=False):
-    """Where a task goes, and before which others; for the decorator and for a call."""
-
-    queue: str | None
-    exchange: Exchange | str | None
-    routing_key: str | None
-    priority: int | None
-    headers: Headers | None
-    affinity: Literal["local", "any"] | None
-    node: str | None
-    worker: str | None
-
-
-class TaskOptions(WayOptions, total=False):
-    """What a task may say of itself."""
-
-    max_deliveries: int | None
-
-
-class CallOptions(TaskOptions, total=False):
-    """What a call may say beside the task's arguments; None leaves it to the task."""
-
-    task_id: str | None
-    countdown: float | None
-    expires: float | datetime | None
-
-
-TASK_OPTIONS = tuple(TaskOptions.__annotations__)
-CALL_KEYWORDS = ("args", "kwargs", *CallOptions.__annotations__)
-NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Signature(Generic[R]):
@@ -125,15 +95,3 @@ class Signature(Generic[R]):
 
     def _parts(self) -> tuple[Any, ...]:
         return self.task, tuple(self.args), dict(self.kwargs), dict(self.options), self.immutable
-
-
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that say something."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def refuse_unknown(where: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises TypeError that names the first unknown option and the known one that is most like it."""
-    for option in options:
-        if option not in known:
-            raise TypeError(f"{where} has no option {option!r}: {similar(option, known)}")

@@ -43,6 +43,12 @@ class Task(Generic[P, R]):
         """How often it may be delivered unless a call says otherwise; None for the queue's limit."""
         return self.options.get("max_deliveries")
 
+    def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by the function's names for them, defaults included. Raises TypeError for those that it does not take."""
+        bound = inspect.signature(self.run).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it here, in this process."""
         result: R = self.run(*args, **kwargs)

@@ -90,8 +90,8 @@ def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
         app.task(que="numbers")
     with pytest.raises(TypeError, match="has no option 'taskid': did you mean 'task_id'"):
         app.task(plus).apply_async((1,), taskid="x")
-    with pytest.raises(TypeError, match="has no option 'link': known are name, args"):
-        app.send_task("x", link="y")
+    with pytest.raises(TypeError, match="has no option 'zone': known are name, args"):
+        app.send_task("x", zone="y")
 
 
 def test_a_name_belongs_to_one_function() -> None:
@@ -196,7 +196,28 @@ def test_a_limit_of_deliveries_out_of_range_is_refused_at_the_decorator() -> Non
         {"expires": True},
         {"expires": "1"},
         {"expires": float("nan")},
-        {"expires": datetime(2030, 1, 1)},
+        {"expires": "tomorrow"},
+        {"eta": 10},
+        {"eta": "soon"},
+        {"eta": datetime(2030, 1, 1), "countdown": 1},
+        {"serializer": "pickle"},
+        {"soft_time_limit": 0},
+        {"time_limit": "5"},
+        {"soft_time_limit": 5, "time_limit": 5},
+        {"ignore_result": 1},
+        {"track_started": "yes"},
+        {"acks_late": True, "acks_early": True},
+        {"unique": 1},
+        {"unique_for": 0},
+        {"shadow": ""},
+        {"stamps": ["a"]},
+        {"stamps": {"a": 1}},
+        {"idempotency_key": ""},
+        {"idempotency_key": "a", "task_id": "b"},
+        {"retry": 3},
+        {"retry_policy": 3},
+        {"retry_policy": {"max_retry": 3}},
+        {"retry_policy": {"interval_step": -1}},
         {"max_deliveries": 0},
         {"max_deliveries": 1001},
         {"max_deliveries": 2.0},
