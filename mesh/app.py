@@ -92,13 +92,13 @@ class Mesh:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._registered: dict[str, type[Exception]] = {}
         self._conf = Conf()
-        self._calls = CallWriter(self)
         self._control = Control(self)
         self._declared: tuple[Attached | None, int] = (None, 0)
         """The attachment at which the topology was last told, and its version."""
         self._embedded = Embedded(self, self._home) if embedded else None
         if self._embedded is not None:
             self._embedded.consume(DEFAULT_QUEUE)
+        self._calls = CallWriter(self, None if self._embedded is None else self._embedded.consume)
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._client_key: tuple[object, ...] = ()
@@ -264,11 +264,6 @@ class Mesh:
         if task not in self._tasks:
             raise UnknownTask(f"application {self.name!r} has no task {task!r}")
         return self._tasks[task](*args, **kwargs)
-
-    def will_use(self, queue: str) -> None:
-        """A call goes to this queue: an embedded worker consumes it."""
-        if self._embedded is not None and queue:
-            self._embedded.consume(queue)
 
     def _declare(self, client: Client, deadline_s: float) -> None:
         """Have the mesh know the topology of ``conf``, once for each node that we attach to."""

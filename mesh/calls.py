@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -36,13 +36,18 @@ class _Plan(NamedTuple):
     varies: bool
     """Something depends on the arguments or on the time, even if the call has no options."""
     serializer: str
+    way: Way | None
+    """Of calls without options; None when it has to be found for each."""
 
 
 class CallWriter:
     """Writes the messages of one application's calls; it sends nothing."""
 
-    def __init__(self, app: Mesh) -> None:
+    def __init__(self, app: Mesh, consume: Callable[[str], None] | None) -> None:
         self._app = app
+        self._conf = app.conf
+        self._consume = consume
+        """Has an embedded worker consume the queue of a call."""
         self.router = Router(app.conf)
         self._plans: dict[str, _Plan] = {}
         self._version = -1
@@ -63,29 +68,34 @@ class CallWriter:
         if options:
             check_options(f"the call of {name}", options)
         plan = self._plans.get(name)
-        if plan is None or self._version != self._app.conf.version:
+        if plan is None or self._version != self._conf.version:
             plan = self._planned(name)
         if not isinstance(args, (tuple, list)):
             raise TypeError(f"the arguments of {name} must be a tuple or a list, not {type(args).__name__}")
         if plan.task is not None and (flow is None or not _takes_more(flow)):
             plan.task.check_arguments(args, kwargs)
-        body = encode_call(args, kwargs, serializer=options.get("serializer") or plan.serializer)
+        serializer = options.get("serializer") or plan.serializer if options else plan.serializer
+        body = encode_call(args, kwargs) if serializer == "msgpack" else encode_call(args, kwargs, serializer=serializer)
         if len(body) > max_body_bytes:
             self._check_size(name, len(body), deadline_s)
-        way = self.router.way(name, plan.own, options, args, kwargs)
+        way = plan.way if plan.way is not None and not options else self._way(plan, call, deadline_s)
+        if not options and not plan.varies:
+            return Message(id or ids.task_id(), way.queue, name, body, 0, 0, plan.deliveries, (), None, way.properties, plan.call, flow)
+        return self._with_options(plan, call, body, way, id, flow)
+
+    def _way(self, plan: _Plan, call: Signature[Any], deadline_s: float) -> Way:
+        way = self.router.way(call.task, plan.own, call.options, call.args, call.kwargs)
         if way.properties is not None and way.properties.target == LOCAL:
             way = way.near(self._app.client.greeting(deadline_s).node_id)
-        self._app.will_use(way.queue)
-        if not options and not plan.varies:
-            id = id or ids.task_id()
-            return Message(id, way.queue, name, body, 0, 0, plan.deliveries, properties=way.properties, call=plan.call, flow=flow)
-        return self._with_options(plan, call, body, way, id, flow)
+        if self._consume is not None and way.queue:
+            self._consume(way.queue)
+        return way
 
     def _with_options(self, plan: _Plan, call: Signature[Any], body: bytes, way: Way, id: str | None, flow: Flow | None) -> Message:
         name, options = call.task, call.options
         if id is None and "idempotency_key" in options:
             id = idempotent_id(name, options["idempotency_key"])
-        zone = self._app.conf.zone
+        zone = self._conf.zone
         expires, properties = options.get("expires", plan.own.get("expires")), way.properties
         if expires is not None:
             properties = replace(properties or Properties(), expires_ms=expires_ms(expires, zone))
@@ -108,11 +118,15 @@ class CallWriter:
 
     def publish_time_s(self, calls: Iterable[Signature[Any]], default_s: float) -> float:
         """How long the publish of these calls may take: the longest that one of them asks for."""
-        asked = [publish_time_s(call.options, default_s) for call in calls if call.options]
-        return max(asked, default=default_s)
+        longest_s: float | None = None
+        for call in calls:
+            if call.options:
+                asked_s = publish_time_s(call.options, default_s)
+                longest_s = asked_s if longest_s is None else max(longest_s, asked_s)
+        return default_s if longest_s is None else longest_s
 
     def _planned(self, name: str) -> _Plan:
-        conf = self._app.conf
+        conf = self._conf
         if self._version != conf.version:
             self._plans.clear()
             self._version = conf.version
@@ -127,9 +141,16 @@ class CallWriter:
             own.get("max_deliveries") or 0,
             bool(own.get("unique")) or own.get("expires") is not None,
             own.get("serializer") or "msgpack",
+            self._fixed_way(name, own),
         )
         self._plans[name] = plan
         return plan
+
+    def _fixed_way(self, name: str, own: Mapping[str, Any]) -> Way | None:
+        if self._consume is not None or self._conf.routes.has_functions:
+            return None
+        way = self.router.way(name, own, NO_OPTIONS, (), {})
+        return None if way.properties is not None and way.properties.target == LOCAL else way
 
     def _unique_key(self, plan: _Plan, call: Signature[Any], unique: bool | str) -> str:
         """The key among all tasks: the task's name and the given one, or a digest of the arguments."""
