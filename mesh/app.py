@@ -11,9 +11,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
-from mesh import result
+from mesh import request, result
 from mesh.call_options import check_options, short_text
-from mesh.calls import CallWriter, waiting_first
+from mesh.calls import CallWriter, descended, waiting_first
 from mesh.client.client import Client
 from mesh.client.failures import type_name
 from mesh.client.find import NodeFinder
@@ -234,8 +234,11 @@ class Mesh:
     def _submit(self, messages: list[Message], watched: Sequence[str], deadline_s: float) -> list[result.AsyncResult[Any]]:
         if not messages:
             return []
-        client = self.client
+        client, context = self.client, request.current()
         self._declare(client, deadline_s)
+        if context is not None:
+            messages = [descended(message, context) for message in messages]
+            context.submitted(watched)
         pending = client.expect(watched)
         try:
             copies = client.submit(messages, deadline_s).copies

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from mesh import ids
 from mesh.call_options import NO_OPTIONS, call_fields, check_options, eta_ms, expires_ms, idempotent_id, publish_time_s
 from mesh.errors import BodyTooLarge
+from mesh.request import Context
 from mesh.routes import LOCAL, Router, Way
 from mesh.signature import Signature
 from mesh.wire.bodies import encode_call
@@ -165,6 +166,14 @@ class CallWriter:
         limit = self._app.client.greeting(deadline_s).max_body_bytes
         if size > limit:
             raise BodyTooLarge(f"the arguments of {task} take {size} bytes; the limit is {limit} (setting max_body_bytes)")
+
+
+def descended(message: Message, context: Context) -> Message:
+    """The message as that of a task which submits it: it is a member of that one's tree, unless it says of which it is."""
+    call = message.call or Call()
+    if context.called_directly or (call.root and call.parent):
+        return message
+    return replace(message, call=replace(call, root=call.root or context.root_id, parent=call.parent or context.id))
 
 
 def _takes_more(flow: Flow) -> bool:

@@ -9,11 +9,13 @@ from uuid import UUID
 
 import pytest
 
-from mesh import Mesh, PublishUnknown, UsageError
+from mesh import Mesh, PublishUnknown, UsageError, request
 from mesh.call_options import EVER_S, publish_time_s
+from mesh.request import Context
 from mesh.task import Task
 from mesh.wire.bodies import decode_call
 from mesh.wire.calls import Call, Flow
+from mesh.wire.working import Delivery
 from tests.unit.client.fake_node import add
 from tests.unit.client.places import Place
 from tests.unit.library.conftest import MakeApp
@@ -177,3 +179,22 @@ def test_without_retry_a_publish_ends_after_one_try(place: Place, make_app: Make
 def test_an_option_of_a_task_out_of_range_is_refused_at_the_decorator(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):
         Mesh("tasks").task(**options)
+
+
+# -- calls of tasks --------------------
+
+
+def test_what_a_task_submits_is_its_child_and_of_its_tree(make_app: MakeApp, place: Place) -> None:
+    node, app = place.node(add), make_app()
+    task = app.task(plus)
+    context = Context(Delivery("parent", "outer", b"", 1, "default", call=Call(root="first")))
+    token = request.enter(context)
+    try:
+        one, two = task.delay(1), task.apply_async((2,), shadow="two")
+    finally:
+        request.leave(token)
+    other = task.delay(3)
+    assert context.children == [one.id, two.id]
+    assert node.messages[one.id].call == Call(root="first", parent="parent")
+    assert node.messages[two.id].call == Call(root="first", parent="parent", shadow="two")
+    assert node.messages[other.id].call is None
