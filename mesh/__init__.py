@@ -3,6 +3,7 @@
 from mesh.app import Mesh
 from mesh.errors import (
     BodyTooLarge,
+    ChordError,
     Closed,
     DeclaredOtherwise,
     DeliveriesExhausted,
@@ -28,6 +29,7 @@ from mesh.errors import (
     UnknownTask,
     Unroutable,
     UsageError,
+    WorkflowIncomplete,
 )
 from mesh.messaging.connection import Connection, connect
 from mesh.messaging.exchange import Binding, Exchange
@@ -41,6 +43,7 @@ __all__ = [
     "AsyncResult",
     "Binding",
     "BodyTooLarge",
+    "ChordError",
     "Closed",
     "Connection",
     "DeclaredOtherwise",
@@ -73,5 +76,6 @@ __all__ = [
     "UnknownTask",
     "Unroutable",
     "UsageError",
+    "WorkflowIncomplete",
     "connect",
 ]

@@ -245,6 +245,14 @@ class TaskDropped(TaskError):
     """The task was dropped before it ran: its queue was over its limit, and ``overflow`` is ``drop-head`` or ``dead-letter``."""
 
 
+class ChordError(TaskError):
+    """A task of a group failed that something waits for; the message names it and its exception."""
+
+
+class WorkflowIncomplete(TaskError):
+    """What the task waits for was never submitted: its program ended while it sent the workflow. Submit it anew."""
+
+
 class TaskExpired(TaskError):
     """The task was not begun before it expired: by its own ``expires``, or by the ``message_ttl`` of its queue."""
 

@@ -153,6 +153,7 @@ class Coordinator:
         broker = self._broker
         if self._election.role != Role.REIGNING:
             return
+        broker.flows.go_on()
         if (broker.dirty or self._dispatcher.held or broker.overflow.grown) and self.has_authority():
             self._dispatcher.dispatch()
             broker.overflow.trim(broker.queues, broker.records)

@@ -11,6 +11,7 @@ from mesh.core.broker.arguments import QueueArguments
 from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dispatch import Dispatcher
+from mesh.core.broker.gathering import Gathering
 from mesh.core.broker.inspection import Inspection
 from mesh.core.cluster.absences import Absences
 from mesh.core.cluster.alarms import Alarms
@@ -155,6 +156,7 @@ class Machine:
             self.topology,
             self.arguments,
             self.large_bodies,
+            Gathering(self.replica, self.bodies, self.turn, self.settings.piece_bytes),
             self.settings,
             self.relay.to_edge,
             self.news.append,
@@ -268,7 +270,7 @@ class Machine:
     def calm(self) -> bool:
         """Whether nothing here depends on the next few dozen milliseconds."""
         settled = self.election.role in (Role.FOLLOWER, Role.REIGNING) and self.election.hears_coordinator()
-        return settled and not self.replication.copies.waited_for and not self.broker.has_delayed
+        return settled and not self.replication.copies.waited_for and not self.broker.line.has_delayed
 
     def flush(self) -> None:
         """The end of a turn: dispatch what may be dispatched, stream what was decided, let go what has its copies."""

@@ -54,6 +54,8 @@ class RecordState(IntEnum):
     SETTLED = 3
     PAGED = 4
     """On the disk only; the record is forgotten, and made anew when the message is needed."""
+    WAITING = 5
+    """What it comes after in its workflow has not ended, or it is a gather."""
 
 
 class RecordEvent(IntEnum):
@@ -69,6 +71,12 @@ class RecordEvent(IntEnum):
     """There is no room for it in memory."""
     PAGED_IN = 5
     """Its turn comes, or somebody holds it."""
+    AWAITED = 6
+    """What it comes after is to end first."""
+    RUNNABLE = 7
+    """What it comes after has ended."""
+    POSTPONED = 8
+    """It is not due, or its body is not here."""
 
 
 RECORD_TRANSITIONS: dict[RecordState, dict[RecordEvent, RecordState]] = {
@@ -76,11 +84,14 @@ RECORD_TRANSITIONS: dict[RecordState, dict[RecordEvent, RecordState]] = {
         RecordEvent.DUE: RecordState.READY,
         RecordEvent.DELIVERED: RecordState.LEASED,  # a worker reports that it holds it
         RecordEvent.ENDED: RecordState.SETTLED,
+        RecordEvent.AWAITED: RecordState.WAITING,  # the result that it goes by was taken back
     },
     RecordState.READY: {
         RecordEvent.DELIVERED: RecordState.LEASED,
         RecordEvent.ENDED: RecordState.SETTLED,
         RecordEvent.PAGED_OUT: RecordState.PAGED,
+        RecordEvent.AWAITED: RecordState.WAITING,
+        RecordEvent.POSTPONED: RecordState.DELAYED,
     },
     RecordState.LEASED: {
         RecordEvent.GIVEN_BACK: RecordState.READY,
@@ -89,6 +100,11 @@ RECORD_TRANSITIONS: dict[RecordState, dict[RecordEvent, RecordState]] = {
     },
     RecordState.SETTLED: {},
     RecordState.PAGED: {RecordEvent.PAGED_IN: RecordState.READY},
+    RecordState.WAITING: {
+        RecordEvent.RUNNABLE: RecordState.READY,
+        RecordEvent.DELIVERED: RecordState.LEASED,  # a worker reports that it holds it
+        RecordEvent.ENDED: RecordState.SETTLED,
+    },
 }
 
 

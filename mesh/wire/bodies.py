@@ -1,26 +1,32 @@
 """Bodies: the arguments and results of tasks as bytes. What arrives equals what was sent, in type too, or encoding raises.
 
-The first byte names the serializer: 0 MessagePack with the extension types of mesh/wire/extensions.py, 1 JSON in UTF-8. A call is
-``[[positional, ...], {keyword: value}]``. Only exact types travel: a subclass (namedtuple, OrderedDict, an IntEnum) would arrive as
-something else. One object that is in two places arrives as two equal ones.
+The first byte names the serializer: 0 MessagePack with the extension types of mesh/wire/extensions.py, 1 JSON in UTF-8, 2 gathered: a
+MessagePack array of bodies, whose value is the list of theirs. A call is ``[[positional, ...], {keyword: value}]``. Only exact types
+travel: a subclass (namedtuple, OrderedDict, an IntEnum) would arrive as something else. One object that is in two places arrives as two
+equal ones.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
+
+import msgspec
 
 from mesh.errors import NotEncodable, RemoteProtocolError, UsageError
 from mesh.wire.extensions import DEPTH_MAX, EXTENSIONS, pack, unpack, wrap_bytearrays
 from mesh.wire.unsendable import Rules, explain
 
-__all__ = ["DEPTH_MAX", "EXTENSIONS", "decode", "decode_call", "encode", "encode_call"]
+__all__ = ["DEPTH_MAX", "EXTENSIONS", "NONE", "decode", "decode_call", "encode", "encode_call", "gather", "gathered_part", "gathered_start"]
 
 COPIED_BYTES_MAX = 1 << 16
 """Below it is cheaper to copy a body than to make a view of it."""
 _MSGPACK = b"\x00"
 _JSON = b"\x01"
+_GATHERED = b"\x02"
+NONE = b"\x00\xc0"
+"""The body of None."""
 
 _TEXT = frozenset([str])
 _CONTAINERS = frozenset([list, dict, tuple, set, frozenset])
@@ -58,9 +64,46 @@ def encode_call(args: Sequence[Any], kwargs: Mapping[str, Any], *, serializer: s
         _refuse(_named(args, kwargs), _MSGPACK_RULES, error)
 
 
+def gather(parts: Collection[bytes]) -> bytes:
+    """The body of a list, whose items are the values of these bodies. None of them is decoded."""
+    pieces = [gathered_start(len(parts))]
+    for part in parts:
+        pieces += (gathered_part(len(part)), part)
+    return b"".join(pieces)
+
+
+def gathered_start(count: int) -> bytes:
+    """How a gathered body of so many parts begins: an array of 32 bits in MessagePack's specification."""
+    return _GATHERED + b"\xdd" + count.to_bytes(4, "big")
+
+
+def gathered_part(size: int) -> bytes:
+    """What stands before each of its parts: the head of a bin 8 or bin 32."""
+    return bytes((0xC4, size)) if size < 256 else b"\xc6" + size.to_bytes(4, "big")
+
+
 def decode(body: bytes) -> Any:
     """The value of a body. Raises RemoteProtocolError when it is malformed or nested too deep."""
-    return _decode(body, 0)
+    if body[:1] != _GATHERED:
+        return _decode(body, 0)
+    value: list[Any] = []
+    opened = [(value, body)]  # a stack of its own, as groups may be nested deeper than Python calls
+    while opened:
+        items, gathered = opened.pop()
+        for part in _parts(gathered):
+            if part[:1] == _GATHERED:
+                items.append([])
+                opened.append((items[-1], part))
+            else:
+                items.append(_decode(part, 0))
+    return value
+
+
+def _parts(gathered: bytes) -> list[bytes]:
+    try:
+        return _decode_parts(memoryview(gathered)[1:])
+    except msgspec.MsgspecError as error:
+        raise RemoteProtocolError(f"malformed body: {error}") from error
 
 
 def decode_call(body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -147,6 +190,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+_decode_parts = msgspec.msgpack.Decoder(list[bytes]).decode
 _FAILURES = (TypeError, ValueError, OverflowError, RecursionError)
 _CALL_DEPTH = -1
 """A call's arguments lie in two containers of ours, which do not count."""

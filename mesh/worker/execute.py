@@ -19,6 +19,7 @@ from mesh.request import Context
 from mesh.wire import bodies
 from mesh.wire.entries import Failure, Status
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
+from mesh.worker.inputs import arguments_with
 from mesh.worker.spool import make
 
 TRACEBACK_BYTES_MAX = 64 << 10
@@ -68,7 +69,7 @@ class Executor:
         context = Context(delivery, hostname=self.hostname)
         token = request.enter(context)
         try:
-            context.args, context.kwargs = args, kwargs = bodies.decode_call(self._body(delivery))
+            context.args, context.kwargs = args, kwargs = arguments_with(delivery, task.run, *bodies.decode_call(self._body(delivery)))
             value = task.run(*args, **kwargs)
             return self._success(context, wait(value) if task.is_async else value)
         except BaseException as error:  # a task may raise anything, and none of it is the slot's
@@ -84,7 +85,7 @@ class Executor:
         context = Context(delivery, hostname=self.hostname)
         token = request.enter(context)
         try:
-            context.args, context.kwargs = args, kwargs = bodies.decode_call(self._body(delivery))
+            context.args, context.kwargs = args, kwargs = arguments_with(delivery, task.run, *bodies.decode_call(self._body(delivery)))
             return self._success(context, await task.run(*args, **kwargs))
         except BaseException as error:
             return failed(context, error)

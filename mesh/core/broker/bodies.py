@@ -153,7 +153,11 @@ class LargeBodies:
 
     def is_here(self, message: Message) -> bool:
         """Whether a message can be handed out."""
-        return message.chunks is None or self._bodies.is_whole(message.chunks)
+        return self.is_whole(message.chunks)
+
+    def is_whole(self, chunks: Chunks | None) -> bool:
+        """Whether every chunk of a body is here; of one that travels in one piece there is none."""
+        return chunks is None or self._bodies.is_whole(chunks)
 
     def is_lost(self, chunks: Chunks) -> bool:
         """Whether a body is not whole, and never will be."""

@@ -8,13 +8,16 @@ from functools import partial
 from mesh.config import Settings
 from mesh.core.broker.admission import Admission
 from mesh.core.broker.arguments import QueueArguments
-from mesh.core.broker.bodies import LargeBodies, lost
+from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.dead_lettering import DeadLettering, dropped
 from mesh.core.broker.dead_letters import DeadLetters, renewed, revived
 from mesh.core.broker.declarations import Declarations
 from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.early_offers import EarlyOffers
 from mesh.core.broker.expiry import Expiry
+from mesh.core.broker.flows import Flows
+from mesh.core.broker.gathering import Gathering
+from mesh.core.broker.line import Line
 from mesh.core.broker.lost_and_found import LostAndFound
 from mesh.core.broker.overflow import Overflow
 from mesh.core.broker.paging import Paging
@@ -58,6 +61,7 @@ class Broker:
         topology: Topology,
         arguments: QueueArguments,
         bodies: LargeBodies,
+        gathering: Gathering,
         settings: Settings,
         post: Post,
         tell: Callable[[str], None],
@@ -79,7 +83,8 @@ class Broker:
         self.records: dict[str, Record] = {}
         self.workers: dict[str, WorkerState] = {}
         self.early_offers = EarlyOffers()
-        self.results = Results(self._settings, self._replica.settle)
+        self.flows = Flows(self, replica, gathering)
+        self.results = Results(self._settings, self._replica.settle, self.flows.holds)
         self.ended = Ended()
         self.dead_letters = DeadLetters()
         self.watchers = Watchers()
@@ -104,7 +109,7 @@ class Broker:
         self.finished = 0
         self.next_order = 0
         """Place in the line of the next message that comes."""
-        self._delayed = Delayed(membership, settings)
+        self.line = Line(self, Delayed(membership, settings))
         self._original_order: int | None = None
         self.now = 0.0
         self._reigns = 0
@@ -136,11 +141,12 @@ class Broker:
         self.queues, self.records, self.workers, self.watchers = {}, {}, {}, Watchers()
         self.early_offers.clear()  # judged under the next coordinator they would be workers of this one, orphaned long ago
         self.paging.reset()
-        self.results = Results(self._settings, self._replica.settle)
+        self.results = Results(self._settings, self._replica.settle, self.flows.holds)
+        self.flows.reset()
         self.ended = Ended()
         self.dead_letters = DeadLetters()
         self.takes = Takes()
-        self._delayed.clear()
+        self.line.reset()
         self.admission.reset()
         self.overflow.reset()
         self.declarations.reset()
@@ -160,6 +166,7 @@ class Broker:
             self._enqueue(journal, sequence, entry)
         elif isinstance(entry, Result):
             self.results.add(entry, journal, sequence)
+            self.flows.ended(entry)
             self._replication.leases.soft.pop(entry.id, None)
             record = self.records.get(entry.id)
             place = (record.journal, record.sequence) if record is not None else self.paging.find(entry.id)
@@ -189,28 +196,17 @@ class Broker:
         if known is not None or paged is not None or id in self.results or id in self.ended:
             self._drop_duplicate(journal, sequence, message)
             return
-        record = self.records[id] = Record(message, journal, sequence, self.next_order)
-        self.next_order += 1
-        queue = self.queue(message.queue)
-        here = self.bodies.is_here(message)
-        if not here or self._delayed.has_to_wait(message, journal, self.wall_ms):
-            record.state = RecordState.DELAYED
-            queue.push_delayed(record)
-            (self._delayed.add if here else self.bodies.hold)(record)
-        elif self._original_order is not None:
-            record.order = self._original_order
-            queue.push_back(record)
+        record = self.records[id] = Record(message, journal, sequence, self.line.next_place())
+        if message.flow is not None and self.flows.came(record):
+            self.queue(message.queue).push_waiting(record)
         else:
-            queue.push(record)
+            place = self._original_order
+            record.order = record.order if place is None else place
+            self.line.take_in(record, again=place is not None)
         if id in self._replication.leases.soft:
             self.takeover.restore_lease(id)
-        if message.properties is not None:
-            self.lost_and_found.came(message)
-            self.expiry.came(message)
         if self.dead_letters and (held_at := self.dead_letters.held(id)) is not None:
             self._replica.settle(*held_at)  # published again, or brought by a merge: it is live after all
-        self.overflow.grown.add(queue.name)
-        self.dirty = True
 
     def is_live(self, id: str) -> bool:
         """Whether this message is to be handed out, or was."""
@@ -249,12 +245,15 @@ class Broker:
         self._replica.settle(journal, sequence)
         if not is_plain(message):
             self.pushes.on_duplicate(message.id, journal.owner)
+            self.flows.give_flow(message)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if not self.active:
             return
         if isinstance(entry, Result):
             self.results.lost(journal, sequence, entry.id)
+            if entry.id not in self.results:
+                self.flows.taken_back(entry.id)
         elif isinstance(entry, DeadLetter):
             self.dead_letters.lost(journal, sequence, entry)
         elif isinstance(entry, Message):
@@ -269,6 +268,8 @@ class Broker:
         del self.records[record.message.id]
         self._leave_state(record)
         record.move(RecordEvent.ENDED)
+        if record.message.flow is not None:
+            self.flows.left(record)
 
     def _leave_state(self, record: Record) -> None:
         """Take a record out of the counts of its state; its place in a lane or heap is skipped when it comes up."""
@@ -309,6 +310,7 @@ class Broker:
         record.worker = ""
         self.lost_and_found.came(record.message)
         queue.push_back(record)
+        self.flows.given_back(record)
 
     def _lose(self, record: Record, how: str) -> None:
         """The worker died with it: count the attempt durably by writing the message anew, or give up (R24)."""
@@ -331,10 +333,14 @@ class Broker:
             outcome = Outcome(message.id, status=Status.FAILURE, failure=Failure(EXHAUSTED, text))
             self.dead_lettering.give_up(record, "delivery_limit", text, letter=True, last=again, outcome=outcome, worker=worker)
             return
+        self.rewrite(record, again)
+
+    def rewrite(self, record: Record, message: Message) -> None:
+        """One transaction: settle a message, and write it anew with the same id, in its old place."""
         self._original_order = record.order
         self._remove(record)
         self._replica.settle(record.journal, record.sequence)
-        self._replica.write(again)
+        self._replica.write(message)
         self._original_order = None
         self.expect_result(message, record.journal)
 
@@ -346,7 +352,7 @@ class Broker:
         """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""
         known = self.dead_letters.get(letter.message.id)
         if known is not None:
-            self.results.forget(letter.message.id)
+            self.results.take_back(letter.message.id)
             self.ended.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
             self._replica.write(revived(letter.message, self._topology.queue(letter.message.queue), self.wall_ms))
@@ -357,7 +363,7 @@ class Broker:
 
     def fail(self, id: str, why: str, owner: str) -> None:
         """The task of a message that was dropped has a result all the same: somebody may wait for it (decision 067)."""
-        self._write_result(dropped(id, why), None, owner)
+        self._write_result(self._result(dropped(id, why), None), owner)
 
     def withdraw(self, record: Record, *, patient: bool = False) -> None:
         """Settle a message, without more."""
@@ -366,18 +372,35 @@ class Broker:
 
     def finish(self, record: Record, outcome: Outcome, worker: WorkerState | None) -> None:
         """One transaction: settle the message, and write the result of a task."""
-        plain = is_plain(record.message)
-        self.withdraw(record, patient=plain)
-        if plain:
+        if is_plain(record.message):
+            self.withdraw(record, patient=True)
             self.ended.add(record.message.id)
             self.finished += 1
         else:
-            self._write_result(outcome, worker, record.journal.owner, transient=record.journal.fleeting)
+            self.conclude(record, self._result(outcome, worker))
 
-    def _write_result(self, outcome: Outcome, worker: WorkerState | None, owner: str, *, transient: bool = False) -> None:
+    def conclude(self, record: Record, result: Result) -> None:
+        """One transaction: settle the message of a task or a gather, and write its result."""
+        result = self.flows.place(result, record.message)
+        self.withdraw(record)
+        self._write_result(result, record.journal.owner, transient=record.journal.fleeting)
+
+    def _result(self, outcome: Outcome, worker: WorkerState | None) -> Result:
         node = self._membership.name_of(worker.node) if worker is not None else ""
         name = worker.name if worker is not None else ""
-        result = Result(outcome.id, int(outcome.status), outcome.body, outcome.failure, node, name, self.wall_ms, outcome.chunks)
+        return Result(
+            outcome.id,
+            int(outcome.status),
+            outcome.body,
+            outcome.failure,
+            node,
+            name,
+            self.wall_ms,
+            outcome.chunks,
+            children=outcome.children,
+        )
+
+    def _write_result(self, result: Result, owner: str, *, transient: bool = False) -> None:
         self.finished += 1
         self.pushes.push(owner, result)  # before it is written, as that would push it to the watchers once more
         self._replica.write(result, Scope.FLEETING if transient else Scope.BULK)
@@ -404,7 +427,7 @@ class Broker:
                 self._end_delivery(record, outcome, worker, message.worker)
             elif outcome.kind in TERMINAL and outcome.id not in self.results and outcome.id not in self.ended:
                 # its message is on a disk that is away: when it comes it is done already (R16)
-                self._write_result(outcome, worker, self._me.id)
+                self._write_result(self._result(outcome, worker), self._me.id)
             if outcome.chunks is not None:
                 self.bodies.release(outcome.chunks)  # of a second outcome nothing refers to
         self.dirty = True
@@ -436,43 +459,22 @@ class Broker:
 
     # -- time --------------------
 
-    @property
-    def has_delayed(self) -> bool:
-        """Whether some message waits for its time."""
-        return bool(self._delayed) or self.paging.has_delayed
-
     def flush(self) -> None:
         """Hand the results of this turn to the nodes whose clients wait, after the commit that holds them; read what is needed next."""
         self.paging.refill()
         self.bodies.flush()
         self.pushes.flush()
 
-    def _tick_bodies(self) -> None:
-        """What waited for its body."""
-        for node, message in self.bodies.take_early():
-            self.on_outcomes(node, message)
-        for record in self.bodies.take_whole():
-            self._delayed.add(record)
-        for record in self.bodies.take_lost():
-            self.finish(record, lost(record.message), None)
-
     def tick(self, now: float) -> None:
         """What is due becomes ready; leases of workers that did not come back are void; old results go."""
         self.now = now
         self.ageing.came(self.next_order, now)
-        self._tick_bodies()
-        for record in self._delayed.take_due(self.wall_ms):
-            queue = self.queues[record.message.queue]
-            queue.leave(record)
-            record.move(RecordEvent.DUE)
-            record.order = self.next_order  # it comes now, as far as the line is concerned
-            self.next_order += 1
-            (queue.push_apart if self.expiry.put_aside(record) else queue.push)(record)
-            self.expiry.came(record.message)
-            self.dirty = True
-        self.paging.take_due(self._delayed, self.wall_ms)
+        for node, message in self.bodies.take_early():
+            self.on_outcomes(node, message)
+        self.line.tick()
         self.workforce.tick(now)
         if self.purge.under_way:
             self.purge.go_on()
+        self.flows.tick()
         self.lost_and_found.tick()
         self.results.expire(self.wall_ms)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from mesh.config import Settings
 from mesh.core.broker.broker import Broker, Post
+from mesh.core.broker.flows import delivery_of
 from mesh.core.broker.placement import HasRoom
 from mesh.core.broker.queues import Record
 from mesh.core.broker.recalls import Recalls
@@ -104,14 +105,15 @@ class Dispatcher:
             record.worker = worker.id
             record.delivered_ms = wall_ms
             leases[message.id] = record
+            delivery = delivery_of(message, self._broker.flows)
             size += len(message.body) + 100
+            if delivery.input is not None:
+                size += len(delivery.input.body)
             if size > limit and deliveries:
                 self._send(worker, records, deliveries)
                 records, deliveries, size = [], [], len(message.body)
             records.append(record)
-            deliveries.append(
-                Delivery(message.id, message.task, message.body, message.attempts + 1, message.queue, message.chunks, message.properties)
-            )
+            deliveries.append(delivery)
         self._send(worker, records, deliveries)
 
     def _send(self, worker: WorkerState, records: list[Record], deliveries: list[Delivery]) -> None:

@@ -16,7 +16,7 @@ TERMINAL = frozenset([OutcomeKind.DONE, OutcomeKind.ACKED])
 
 def is_plain(message: Message) -> bool:
     """Whether nobody expects a result of it."""
-    return not message.task
+    return not message.task and (message.flow is None or message.flow.gathers < 0)
 
 
 def is_of_earlier(outcome: Outcome, message: Message) -> bool:

@@ -77,6 +77,8 @@ class Queue:
         self.ready = 0
         self.delayed = 0
         self.leased = 0
+        self.waiting = 0
+        """Steps of workflows that come after what has not ended, and gathers: no part of its length, nor of its bytes."""
         self._lane_number = lane_number
         self.bytes = 0
         """Of the bodies of what waits, ready or delayed."""
@@ -129,10 +131,18 @@ class Queue:
         self.delayed += 1
         self.bytes += record.size
 
+    def push_waiting(self, record: Record) -> None:
+        """Count a READY record that has to wait for others."""
+        record.move(RecordEvent.AWAITED)
+        self.waiting += 1
+
     def leave(self, record: Record) -> None:
         """Take a record out of the counts of its state; its place in a lane is skipped when it comes up."""
         if record.state is RecordState.LEASED:
             self.leased -= 1
+            return
+        if record.state is RecordState.WAITING:
+            self.waiting -= 1
             return
         if record.state is RecordState.READY:
             self.ready -= 1
@@ -171,4 +181,4 @@ class Queue:
     @property
     def empty(self) -> bool:
         """Whether the queue holds nothing at all."""
-        return not (self.ready or self.delayed or self.leased)
+        return not (self.ready or self.delayed or self.leased or self.waiting)

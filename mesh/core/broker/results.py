@@ -53,15 +53,24 @@ class Removed:
 class Results:
     """Results with their dots, bounded by age and by bytes."""
 
-    def __init__(self, settings: Settings, settle: Callable[[Journal, int], object]) -> None:
+    def __init__(
+        self, settings: Settings, settle: Callable[[Journal, int], object], is_held: Callable[[Result], bool] = lambda result: False
+    ) -> None:
         self._settings = settings
         self._settle = settle
         self._by_id: dict[str, tuple[Journal, int, Result]] = {}
         self._oldest: list[tuple[int, str, int]] = []
         """A heap of (time, id, sequence): after a takeover or a merge results do not come in the order of their time."""
         self.bytes = 0
+        """Of all but those that were set aside."""
         self.evicted = 0
         """Results that had to go before their time."""
+        self._is_held = is_held
+        """Whether a workflow still needs a result."""
+        self._aside: dict[str, tuple[int, str, int]] = {}
+        """Results that would have gone, and are held: as in the heap. There are no more of them than live messages that need them."""
+        self._unwanted: set[str] = set()
+        """Results that nobody but a workflow needs: they go when it does not, either."""
 
     def get(self, id: str) -> Result | None:
         """The result of a task, or None."""
@@ -85,8 +94,7 @@ class Results:
             if (known[2].at_ms, known[0].name, known[1]) <= (result.at_ms, journal.name, sequence):
                 self._settle(journal, sequence)
                 return
-            del self._by_id[result.id]
-            self.bytes -= _size(known[2])
+            self._drop(result.id)
             self._settle(known[0], known[1])
         self._by_id[result.id] = (journal, sequence, result)
         heapq.heappush(self._oldest, (result.at_ms, result.id, sequence))
@@ -103,25 +111,55 @@ class Results:
             too_much = self.bytes > self._settings.max_results_bytes
             if not too_much and at_ms + self._settings.result_expires_s * 1000 > wall_ms:
                 return
+            oldest = heapq.heappop(self._oldest)
+            if self._is_held(known[2]):
+                self._aside[id] = oldest
+                self.bytes -= _size(known[2])
+                continue
             self.evicted += too_much
-            heapq.heappop(self._oldest)
-            self.forget(id)
+            self.take_back(id)
+
+    def release(self, id: str) -> None:
+        """A workflow may need this result no more."""
+        if id not in self._aside and id not in self._unwanted:
+            return
+        known = self._by_id.get(id)
+        if known is None or self._is_held(known[2]):
+            return
+        if id in self._unwanted:
+            self.take_back(id)
+        elif id in self._aside:
+            heapq.heappush(self._oldest, self._aside.pop(id))
+            self.bytes += _size(known[2])
 
     def forget(self, id: str) -> bool:
-        """Settle one result; False when there is none."""
-        known = self._by_id.pop(id, None)
+        """Nobody asks for this result any more: settle it, as soon as no workflow needs it; False when there is none."""
+        known = self._by_id.get(id)
+        if known is not None and self._is_held(known[2]):
+            self._unwanted.add(id)
+            return True
+        return self.take_back(id)
+
+    def take_back(self, id: str) -> bool:
+        """Settle one result, whoever needs it; False when there is none."""
+        known = self._by_id.get(id)
         if known is None:
             return False
-        self.bytes -= _size(known[2])
+        self._drop(id)
         self._settle(known[0], known[1])
         return True
+
+    def _drop(self, id: str) -> None:
+        _, _, result = self._by_id.pop(id)
+        self._unwanted.discard(id)
+        if self._aside.pop(id, None) is None:
+            self.bytes -= _size(result)
 
     def lost(self, journal: Journal, sequence: int, id: str) -> None:
         """The entry was settled elsewhere."""
         known = self._by_id.get(id)
         if known is not None and known[0] is journal and known[1] == sequence:
-            del self._by_id[id]
-            self.bytes -= _size(known[2])
+            self._drop(id)
 
 
 def _size(result: Result) -> int:

@@ -6,6 +6,7 @@ should the queue be gone when it arrives, it goes to ``lost+found`` and not to a
 
 from __future__ import annotations
 
+from mesh.core.broker.plain import is_plain
 from mesh.core.cluster.topology import Topology
 from mesh.core.routing.exchanges import DEFAULT_EXCHANGE
 from mesh.core.stamps import copies_for, in_queue
@@ -84,7 +85,7 @@ class Publishing:
 
 def _drop_or_raise(message: Message) -> None:
     properties = message.properties or NO_PROPERTIES
-    if not (message.task or properties.mandatory):
+    if is_plain(message) and not properties.mandatory:
         return
     where = f"the exchange {properties.exchange!r}" if properties.exchange != DEFAULT_EXCHANGE else "the default exchange"
     raise Unroutable(f"{where} has no queue for the routing key {properties.routing_key!r}; bind one (mesh route explain shows the way)")

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from mesh.config import Settings
 from mesh.core.broker.arguments import QueueArguments
+from mesh.core.broker.plain import is_plain
 from mesh.core.cluster.alarms import Alarms
 from mesh.core.cluster.bodies import Bodies
 from mesh.core.cluster.membership import Membership
@@ -249,7 +250,7 @@ class Edge:
             return
         gate = self.gate
         size = sum([len(message.body) for message in submit.messages])
-        self.waiting.add_many([message.id for message in submit.messages if message.task], id)  # a plain message has no result
+        self.waiting.add_many([message.id for message in submit.messages if not is_plain(message)], id)  # a plain message has no result
         on_disk = self._write(submit.messages)
         for message in large:
             self.uploads.forget(message.chunks)
