@@ -342,7 +342,7 @@ class Machine:
 
     def on_knock(self, member: Member) -> list[Member]:
         """A newcomer that proved to hold the fleet secret is admitted; returns the members that it should know."""
-        self.membership.admit(member)
+        self.membership.let_in(member)
         return [known for known in self.membership.members.values() if known.durable]
 
     def refuses(self, knock: Knock) -> str:
@@ -470,7 +470,6 @@ class Machine:
         if not joined_on:
             self._channel_broke(sender)
             return
-        mine = self.membership.members.get(self.me.id)
-        if not self.left and (mine is None or not mine.present):
+        if not self.left and not self.membership.knows_me():
             self.membership.announce_me(self.wall_ms)
         self.reign.on_replicated_in()

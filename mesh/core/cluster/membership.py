@@ -89,6 +89,12 @@ class Membership:
         self._replica.write(member, Scope.SHARED)
         return member
 
+    def let_in(self, member: Member) -> None:
+        """Admit who knocks. A program does so with the key of its home, which may be its node's too: that stays a node."""
+        known = self.members.get(member.id)
+        if member.durable or known is None or not known.durable:
+            self.admit(member)
+
     def introduce(self, member: Member) -> None:
         """Know a member before its entry has come, or where it is by now.
 
@@ -103,6 +109,11 @@ class Membership:
     def announce_me(self, at_ms: int) -> None:
         """Make this node's own entry say what is true now: present, where, which version."""
         self.admit(self.me.member(at_ms))
+
+    def knows_me(self) -> bool:
+        """Whether the roster has this node as what it is: one that is here, and not a program of its home, nor one that left."""
+        mine = self.members.get(self.me.id)
+        return mine is not None and mine.present and mine.durable
 
     def mark_left(self, id: str) -> None:
         """Write down that a member left politely: it no longer counts for majorities and copies (R6)."""

@@ -47,7 +47,7 @@ def cloned_directory(stage: Stage, sizes: Sizes) -> Row:
     row.require(stage.fleet.nodes[original.name].running, "the original goes on")
     act.heal(lambda: shutil.rmtree(copy))
     row.pauses_s.append(act.resume_s())
-    row = act.end(row, converges=False)
+    row = act.end(row)
     row.require(row.duplicated == 0, "a copy starts nothing again")
     row.notes.append("refused by its seal; without the seal refused as the newer of two, and both say so")
     return row

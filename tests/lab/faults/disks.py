@@ -73,8 +73,9 @@ def alone_then_wiped(stage: Stage, sizes: Sizes) -> Row:
         return {number for number in known.with_copies(1) & set(numbers) if known.confirms[number][0] < wiped_at_s}
 
     row.pauses_s.append(act.resume_s())
-    row = act.end(row, destroyed=destroyed, converges=False)
+    row = act.end(row, destroyed=destroyed)
     row.require(row.excused > 0, "the fault destroys what had one copy")
+    row.require(row.duplicated == 0, "nothing runs twice")
     row.notes.append(f"{row.excused} confirmed with one copy on the wiped disk, {row.lost} lost")
     return row
 

@@ -115,3 +115,29 @@ def test_every_node_has_the_same_roster() -> None:
     cluster.run(0.5)
     for one, other in itertools.combinations("abc", 2):
         assert cluster[one].membership.members == cluster[other].membership.members
+
+
+def program_of(cluster: Cluster, name: str) -> Member:
+    """What a program of a node's home says of itself when it knocks elsewhere: the key of the home is that of its node."""
+    node = cluster[name].me
+    return Member(node.id, node.name, node.key, [], durable=False)
+
+
+def test_a_program_that_knocks_with_the_key_of_its_node_does_not_make_that_a_guest() -> None:
+    cluster = Cluster("ab")
+    cluster.until(cluster.agreed)
+    cluster[cluster.coordinator].on_knock(program_of(cluster, "b" if cluster.coordinator == "a" else "a"))
+    cluster.run(0.5)
+    assert {member.id for member in cluster["a"].membership.admitted()} == {"a", "b"}
+
+
+def test_a_node_that_is_taken_for_a_program_of_its_home_says_that_it_is_a_node() -> None:
+    """Its programs knocked elsewhere before it did, or on the other side of a split."""
+    cluster = Cluster("ab")
+    cluster.until(cluster.agreed)
+    other = "b" if cluster.coordinator == "a" else "a"
+    cluster[cluster.coordinator].membership.admit(program_of(cluster, other))
+    assert other not in {member.id for member in cluster[cluster.coordinator].membership.admitted()}
+    cluster.run(0.5)
+    for node in cluster.running():
+        assert {member.id for member in node.machine.membership.admitted()} == {"a", "b"}
