@@ -153,6 +153,9 @@ class Host:
         self.powered = False
 
     def _end(self) -> None:
+        if self.machine is not None:
+            others = [machine for machine in self.world.machines().values() if machine is not self.machine]
+            self.world.fleeting.ends(self.machine, others, self.world.now)
         self.machine = None
         self.flight = None
         self.life += 1

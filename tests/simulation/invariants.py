@@ -217,7 +217,8 @@ def excused(world: World) -> set[str]:
 def r7_what_a_worker_forgets_is_kept(world: World, outcomes: Iterable[Outcome]) -> None:
     """R7: a settlement is passed on (to the worker's outbox) only when the transaction it belongs to has its copies."""
     for outcome in outcomes:
-        if outcome.kind == OutcomeKind.DONE and outcome.id not in world.history.ended:
+        kept = outcome.id in world.history.ended or outcome.id in world.fleeting.tasks
+        if outcome.kind == OutcomeKind.DONE and not kept:
             world.violate(f"R7: a worker may forget the outcome of {outcome.id}, whose result is on no disk")
 
 

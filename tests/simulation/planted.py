@@ -251,6 +251,23 @@ def dead_letter_settled_before_it_is_written(republish: Callable[..., None], let
     republish(letters, record, early)
 
 
+# -- what is in memory only --------------------
+
+
+@replaces(Replica, "write_transient")
+def transient_messages_on_the_disk(write: Callable[..., None], replica: Replica, messages: Any) -> None:
+    """I19: what is transient is on no disk."""
+    replica.write_many(messages)
+
+
+@replaces(Replica, "write")
+def context_kept_of_what_is_not(write: Callable[..., Any], replica: Replica, *arguments: Any) -> Any:
+    """I19: a context on the disk of entries that are on none claims, after a restart, that they are settled."""
+    journal, sequence = write(replica, *arguments)
+    replica._turn.move_head(journal.head())
+    return journal, sequence
+
+
 # -- topology --------------------
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from mesh.config import Settings
-from tests.simulation import expiry, invariants, topology
+from tests.simulation import expiry, fleeting, invariants, topology
 from tests.simulation.faults import Fault, arm, forget_replaced, gentle_schedule, heal, schedule, sides, weight
 from tests.simulation.world import Load, World
 
@@ -71,7 +71,8 @@ def plan(seed: int) -> Plan:
     big = 0.03 if rng.random() < 0.1 else 0.0
     routed = not settings.max_length and random.Random(seed * 13 + 3).random() < 0.3
     expiring = not settings.max_length and random.Random(seed * 17 + 5).random() < 0.2
-    load = Load(poison=0.1 if poison else 0.0, big=big, large=large, burst=burst, topology=routed, expiring=expiring)
+    passing = not settings.max_length and random.Random(seed * 19 + 7).random() < 0.25
+    load = Load(poison=0.1 if poison else 0.0, big=big, large=large, burst=burst, topology=routed, expiring=expiring, fleeting=passing)
     if gentle:
         faults = gentle_schedule(seed, nodes, 3, FAULTS_FROM_S, settings)
     else:
@@ -152,6 +153,7 @@ def _check_end(world: World, faults: list[Fault]) -> None:
         topology.i16_what_was_answered_is_so(world)
         topology.i17_what_was_routed_is_kept(world)
         expiry.i18_the_dead_are_where_they_belong(world)
+        fleeting.i19_it_lives_as_long_as_a_holder(world)
     if not world.history.violations:
         invariants.i12_everything_is_bounded(world)
 

@@ -18,6 +18,7 @@ THREE_COPIES = replace(IMPATIENT, copies=3)
 SMALL_BATCHES = replace(SETTINGS, replicate_batch_bytes=1 << 12, link_window_bytes=1 << 16)
 ROUTED = Load(topology=True)
 EXPIRING = Load(expiring=True)
+FLEETING = Load(fleeting=True)
 SEEDS = 100
 """So many schedules, of those that ``make simulate`` runs, or of one kind with other dice, have to be enough."""
 
@@ -71,6 +72,8 @@ CASES = [
     Case("expired_messages_handed_out", "I18", [Fault("worker_pause", 3.0, 5.0, host) for host in ("n0", "n1", "n2")], load=EXPIRING),
     Case("copies_named_by_who_makes_them", "I18", [Fault("isolate", 4.0, 6.0, "coordinator")], load=EXPIRING, settings=IMPATIENT),
     Case("dead_letter_settled_before_it_is_written", "I17", CRASHES, load=EXPIRING),
+    Case("transient_messages_on_the_disk", "I19", CRASHES, load=FLEETING),
+    Case("context_kept_of_what_is_not", "I19", CRASHES, load=FLEETING),
     Case("messages_of_deleted_queues_stay_in_them", "I3", CUTS, load=ROUTED, settings=IMPATIENT),
     Case("settlement_by_an_own_append_not_told", "I2"),
     Case("outcomes_of_unknown_ids_thrown_away", "I3"),
@@ -135,7 +138,7 @@ CASES = [
         settings=SMALL_BATCHES,
     ),
 ]
-INVARIANTS = {"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I12", "I13", "I14", "I15", "I16", "I17", "I18", "R3", "R6", "R7", "R9"}
+INVARIANTS = {f"I{number}" for number in (*range(1, 9), *range(12, 20))} | {"R3", "R6", "R7", "R9"}
 
 
 def broken(plan: run.Plan) -> set[str]:

@@ -270,6 +270,8 @@ def i16_what_was_answered_is_so(world: World) -> None:
 
 def _is_missing(world: World, exchanges: Any, queues: Any, asked: Asked, change: Change) -> bool:
     name = change.get("name", "")
+    if change.get("durable") is False:
+        return False  # I19 is about it
     if change["do"] == "declare-queue":
         return name not in queues and not world.topology.touched(asked.sent_s, ("delete-queue", name))
     if change["do"] == "declare-exchange":

@@ -19,6 +19,7 @@ from mesh.wire.entries import Chunk, Message, Result
 from mesh.wire.messages import Confirm, Deliver, Knock, Submit, Vote, Voted
 from tests.simulation import invariants
 from tests.simulation.expiry import Undertaker
+from tests.simulation.fleeting import FleetingHistory, Passer, i19_it_is_on_no_disk
 from tests.simulation.history import History
 from tests.simulation.host import Host
 from tests.simulation.parts import Disk, Network
@@ -48,6 +49,8 @@ class Load:
     """Programs change exchanges, queues and bindings, and publish through them."""
     expiring: bool = False
     """Programs publish what expires, and what goes on as a dead letter."""
+    fleeting: bool = False
+    """Programs publish what is in memory only."""
 
 
 class World:
@@ -86,6 +89,8 @@ class World:
         self.topology = TopologyHistory()
         self.declarers = [Declarer(self, f"d{index}", f"n{index}") for index in range(nodes if self.load.topology else 0)]
         self.declarers += [Undertaker(self, f"u{index}", f"n{index}") for index in range(nodes if self.load.expiring else 0)]
+        self.fleeting = FleetingHistory()
+        self.declarers += [Passer(self, f"f{index}", f"n{index}") for index in range(nodes if self.load.fleeting else 0)]
         self.workers = [Worker(self, f"k{index}", f"n{index}") for index in range(nodes)]
 
     # -- scheduling --------------------
@@ -227,6 +232,7 @@ class World:
             if known is None:
                 contents[dot] = content
                 entry = frames.decode_entry(blob)
+                i19_it_is_on_no_disk(self, host, batch, entry)
                 if isinstance(entry, Result):
                     self.history.ended.setdefault(entry.id, []).append(dot)
                 if isinstance(entry, Chunk):
