@@ -6,6 +6,8 @@ from mesh.wire.entries import Message
 from mesh.wire.topology import Properties
 
 PRIORITY_MAX = 255
+STEPS_MAX = 1_000_000
+"""Members of a group that something waits for."""
 MAX_TARGET_CHARS = 300
 """A prefix and a name."""
 Kind = tuple[str, int, str]
@@ -39,6 +41,20 @@ def problem_of(properties: Properties) -> str:
     target = properties.target
     if target and not (target.startswith((NODE, WORKER, NEAR)) and not target.endswith(":") and len(target) <= MAX_TARGET_CHARS):
         return f"invalid: a target is node:NAME, worker:NAME or near:NODE_ID, not {target[:40]!r}"
+    return ""
+
+
+def problem_of_flow(message: Message) -> str:
+    """Why a message can't have its place in a workflow, or nothing."""
+    flow = message.flow
+    if flow is None:
+        return ""
+    if message.id in (flow.after, flow.into):
+        return f"invalid: {message.id} waits for itself"
+    if flow.gathers >= 0 and message.task:
+        return f"invalid: {message.id} gathers values, and can't be a task as well"
+    if flow.gathers > STEPS_MAX or not 0 <= flow.place < STEPS_MAX:
+        return f"invalid: a group that something waits for has at most {STEPS_MAX} members"
     return ""
 
 

@@ -18,9 +18,11 @@ def copies_for(
 ) -> list[Message]:
     """One message for each queue: the first keeps the id, others have ``ID/QUEUE`` and ``mark``; the same at each try (R8)."""
     copies: list[Message] = []
+    flow = message.flow
     for queue in queues:
         id = f"{message.id}/{queue}{mark}" if copies else message.id
-        copies.append(replace(message, id=id, queue=queue, properties=in_queue(properties, declared(queue), at_ms)))
+        copies.append(replace(message, id=id, queue=queue, properties=in_queue(properties, declared(queue), at_ms), flow=flow))
+        flow = replace(flow, into="") if flow is not None else None  # one value for each place
     return copies
 
 

@@ -19,7 +19,7 @@ from mesh.request import Context
 from mesh.wire import bodies
 from mesh.wire.entries import Failure, Status
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
-from mesh.worker.inputs import arguments_with
+from mesh.worker.inputs import INPUT, arguments_with
 from mesh.worker.spool import make
 
 TRACEBACK_BYTES_MAX = 64 << 10
@@ -98,6 +98,9 @@ class Executor:
         return task is not None and task.is_async
 
     def _body(self, delivery: Delivery) -> bytes:
+        given = delivery.input
+        if given is not None and given.chunks is not None:
+            given.body = Path(self.paths.pop(INPUT + delivery.id)).read_bytes()
         return delivery.body if delivery.chunks is None else Path(self.paths.pop(delivery.id)).read_bytes()
 
     def _success(self, context: Context, value: Any) -> Outcome:

@@ -9,6 +9,7 @@ from mesh.wire.entries import Chunks
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.wire.working import stage_of
 from mesh.worker.batches import size_bytes
+from mesh.worker.inputs import large_bodies
 
 TERMINAL = (OutcomeKind.DONE, OutcomeKind.ACKED, OutcomeKind.REJECTED)
 """A delivery with one of these is over: should it come again, the word of it was lost on the way."""
@@ -54,7 +55,7 @@ class Holdings:
                     continue
                 self._forget(id)  # the outcome was heard, as it comes again: from the queue that it went to as a dead letter, if rejected
             self.held[id] = delivery
-            (self.ready if delivery.chunks is None else large).append(delivery)
+            (large if large_bodies(delivery) else self.ready).append(delivery)
         return large
 
     def _say(self, outcome: Outcome) -> None:

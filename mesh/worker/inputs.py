@@ -10,12 +10,24 @@ from mesh.client.failures import rebuild
 from mesh.request import Context
 from mesh.wire import bodies
 from mesh.wire.calls import Input
-from mesh.wire.entries import Result, Status
+from mesh.wire.entries import Chunks, Result, Status
 from mesh.wire.messages import Delivery
 
 NEW_STYLE_PARAMETERS = 3
 """An error callback with so many gets (request, exception, traceback), one with fewer the id of the task that failed:
 Celery's rule. The request is its :class:`mesh.request.Context`, as far as that is known here: id and name."""
+
+
+INPUT = "input of "
+"""Before the id of a task: the name of what it has waited for, among the large bodies of deliveries."""
+
+
+def large_bodies(delivery: Delivery) -> dict[str, Chunks]:
+    """What of a delivery did not come with it, by name: its arguments by the task's id, and what it has waited for."""
+    found = {delivery.id: delivery.chunks} if delivery.chunks is not None else {}
+    if delivery.input is not None and delivery.input.chunks is not None:
+        found[INPUT + delivery.id] = delivery.input.chunks
+    return found
 
 
 def arguments_with(

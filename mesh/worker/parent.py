@@ -335,8 +335,7 @@ class Worker:
             share = -(-len(ready) // (len(slots) - position))
             batch = take(ready, slot.load, self._times.by_task, share)
             if batch:
-                paths = {delivery.id: self._transfers.path(delivery) for delivery, _ in batch if delivery.chunks is not None}
-                slot.hand(batch, now_s, paths)
+                slot.hand(batch, now_s, self._transfers.paths(delivery for delivery, _ in batch))
                 self._moved_at_s = now_s
 
     def _check(self, now_s: float) -> None:

@@ -10,6 +10,7 @@ from mesh.ids import body_id
 from mesh.wire.entries import Failure, Status
 from mesh.wire.messages import Delivery, Fetched, Grant, Outcome, OutcomeKind
 from mesh.worker.holdings import UNSENT
+from mesh.worker.inputs import large_bodies
 from mesh.worker.spool import Arrival, Departure, Spool
 
 TOGETHER = 4
@@ -18,33 +19,54 @@ BODY_LOST = "mesh.errors.BodyLost"
 TOO_LARGE = "mesh.errors.BodyTooLarge"
 
 
+class Fetching:
+    """The large bodies of one delivery."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.arrivals: dict[str, Arrival] = {}
+        """By name (large_bodies)."""
+        self.left = 0
+        self.error = ""
+
+
 class Transfers:
     """What is on its way, and the files of what is here."""
 
     def __init__(self, chunk_bytes: int) -> None:
         self._sender = BodySender(chunk_bytes, body_id)
         self._receiver = BodyReceiver(TOGETHER)
-        self._arrivals: dict[str, tuple[Delivery, Arrival]] = {}
+        self._fetchings: dict[str, Fetching] = {}
+        self._by_name: dict[str, Fetching] = {}
         self._departures: dict[str, tuple[Outcome, Departure]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._arrivals or self._departures or self._sender)
+        return bool(self._fetchings or self._departures or self._sender)
 
     def fetching(self) -> list[str]:
         """Tasks whose arguments are not here yet."""
-        return [id for id in self._arrivals if id in self._receiver]
+        return [id for id, fetching in self._fetchings.items() if fetching.left]
 
     def fetch(self, spool: Spool, deliveries: Iterable[Delivery]) -> None:
         """Get the arguments of these; ``take_fetched`` tells when they are here."""
         for delivery in deliveries:
-            if delivery.chunks is not None and delivery.id not in self._arrivals:
-                arrival = spool.new()
-                self._arrivals[delivery.id] = delivery, arrival
-                self._receiver.add(delivery.id, delivery.chunks, arrival)
+            bodies = large_bodies(delivery)
+            if bodies and delivery.id not in self._fetchings:
+                fetching = self._fetchings[delivery.id] = Fetching(delivery)
+                fetching.left = len(bodies)
+                for name, chunks in bodies.items():
+                    fetching.arrivals[name] = spool.new()
+                    self._by_name[name] = fetching
+                    self._receiver.add(name, chunks, fetching.arrivals[name])
 
-    def path(self, delivery: Delivery) -> str:
-        """Where the arguments of a delivery are; empty when they came with it."""
-        return str(self._arrivals[delivery.id][1].path) if delivery.chunks is not None else ""
+    def paths(self, deliveries: Iterable[Delivery]) -> dict[str, str]:
+        """Where the large bodies of deliveries are, by name."""
+        return {
+            name: str(arrival.path)
+            for delivery in deliveries
+            if delivery.id in self._fetchings
+            for name, arrival in self._fetchings[delivery.id].arrivals.items()
+        }
 
     def upload(self, outcome: Outcome, path: str) -> None:
         """Send the value of an outcome, which a slot has written; ``take_sent`` tells when it has gone."""
@@ -90,10 +112,14 @@ class Transfers:
         Lost arguments may be those of an earlier submission: the task goes back, and the coordinator says what it knows of it.
         """
         taken: list[tuple[Delivery, Outcome | None]] = []
-        for id, error in self._receiver.take_finished():
-            delivery, arrival = self._arrivals[id]
-            arrival.finish()
-            taken.append((delivery, self._without_arguments(delivery, error) if error else None))
+        for name, error in self._receiver.take_finished():
+            fetching = self._by_name[name]
+            fetching.arrivals[name].finish()
+            fetching.left -= 1
+            fetching.error = fetching.error or error
+            if not fetching.left:
+                lost = self._without_arguments(fetching.delivery, fetching.error) if fetching.error else None
+                taken.append((fetching.delivery, lost))
         return taken
 
     @staticmethod
@@ -118,9 +144,11 @@ class Transfers:
 
     def sweep(self, held: Mapping[str, object], outbox: Mapping[str, object]) -> None:
         """Remove arguments of tasks that are not held any more, and values of outcomes that are kept."""
-        for id in [id for id in self._arrivals if id not in held]:
-            self._receiver.drop(id)
-            self._arrivals.pop(id)[1].remove()
+        for id in [id for id in self._fetchings if id not in held]:
+            for name, arrival in self._fetchings.pop(id).arrivals.items():
+                self._receiver.drop(name)
+                del self._by_name[name]
+                arrival.remove()
         for id in [id for id in self._departures if id not in outbox]:
             outcome, departure = self._departures.pop(id)
             self._sender.drop(id)

@@ -17,6 +17,7 @@ from mesh.core.broker.early_offers import EarlyOffers
 from mesh.core.broker.expiry import Expiry
 from mesh.core.broker.flows import Flows
 from mesh.core.broker.gathering import Gathering
+from mesh.core.broker.incomplete import Incomplete
 from mesh.core.broker.line import Line
 from mesh.core.broker.lost_and_found import LostAndFound
 from mesh.core.broker.overflow import Overflow
@@ -83,7 +84,7 @@ class Broker:
         self.records: dict[str, Record] = {}
         self.workers: dict[str, WorkerState] = {}
         self.early_offers = EarlyOffers()
-        self.flows = Flows(self, replica, gathering)
+        self.flows = Flows(self, replica, gathering, Incomplete(self, settings, replication.has_heard_everybody))
         self.results = Results(self._settings, self._replica.settle, self.flows.holds)
         self.ended = Ended()
         self.dead_letters = DeadLetters()

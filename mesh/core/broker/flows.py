@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mesh.core.broker.gathering import Gathering, Part, part_of, size_of
+from mesh.core.broker.incomplete import Incomplete
 from mesh.core.broker.queues import Record
 from mesh.core.cluster.replica import Replica
 from mesh.core.states import RecordState
@@ -69,8 +70,9 @@ class Gather:
 class Flows:
     """Which steps wait for what, and what is to be done about those that wait no more."""
 
-    def __init__(self, broker: Broker, replica: Replica, gathering: Gathering) -> None:
+    def __init__(self, broker: Broker, replica: Replica, gathering: Gathering, incomplete: Incomplete) -> None:
         self._broker = broker
+        self._incomplete = incomplete
         self._replica = replica
         self.gathering = gathering
         self._after: dict[str, dict[str, Record]] = {}
@@ -85,6 +87,8 @@ class Flows:
         """Messages to be looked at."""
         self._not_whole: dict[str, Record] = {}
         """Steps whose input a merge is about to bring."""
+        self._in_vain: set[str] = set()
+        """Messages that came when the result that they wait for was removed already."""
         self._over: dict[str, Gather] = {}
         """Gathers whose message was settled in this turn: they have ended, or were written anew."""
         self._released: list[str] = []
@@ -93,7 +97,8 @@ class Flows:
     def reset(self) -> None:
         """The reign is over."""
         self.gathering.reset()
-        for kept in (self._after, self._gathers, self._early, self._news, self._work, self._not_whole, self._over):
+        self._incomplete.reset()
+        for kept in (self._after, self._gathers, self._early, self._news, self._work, self._not_whole, self._over, self._in_vain):
             kept.clear()
         self._released.clear()
         self._early_count = 0
@@ -105,15 +110,25 @@ class Flows:
         message, flow = record.message, record.message.flow
         assert flow is not None
         if flow.after:
-            self._after.setdefault(flow.after, {})[message.id] = record
+            self._come_after(flow.after, record)
         if flow.gathers >= 0:
             self._gather_came(record, flow.gathers)
             self._news.append(message.id)
+            self._incomplete.watch(message.id)
             return True
         if self._may_run(message):
             return False
         self._work.append(record)
         return True
+
+    def _come_after(self, id: str, record: Record) -> None:
+        if id not in self._after:
+            self._after[id] = {}
+            if id not in self._broker.results:
+                self._incomplete.watch(id)
+        self._after[id][record.message.id] = record
+        if self._incomplete.is_removed(id):
+            self._in_vain.add(record.message.id)
 
     def _gather_came(self, record: Record, count: int) -> None:
         id = record.message.id
@@ -132,6 +147,7 @@ class Flows:
         id, flow = record.message.id, record.message.flow
         assert flow is not None
         if flow.after:
+            self._in_vain.discard(id)
             waiting = self._after[flow.after]
             del waiting[id]
             if not waiting:
@@ -229,9 +245,21 @@ class Flows:
             self._broker.results.release(id)
 
     def tick(self) -> None:
-        """Bodies come by merges, of which nobody tells."""
+        """Bodies come by merges, of which nobody tells; what was never submitted does not come."""
         waiting, self._not_whole = self._not_whole, {}
         self._work.extend(waiting.values())
+        for id in self._incomplete.take_hopeless(self._lacks):
+            gather = self._gathers.get(id)
+            if gather is not None:
+                self._end(gather.record, Result(id, int(Status.FAILURE), failure=self._incomplete.failure("a member of its group")))
+                continue
+            for record in list(self._after.get(id, {}).values()):
+                self._in_vain.add(record.message.id)
+                self._work.append(record)
+
+    def _lacks(self, id: str) -> int:
+        gather = self._gathers.get(id)
+        return gather.left if gather is not None else 0
 
     def _may_run(self, message: Message) -> bool:
         """Whether a step has nothing to wait for."""
@@ -247,7 +275,10 @@ class Flows:
         assert flow is not None
         result = self._broker.results.get(flow.after) if flow.after else None
         if flow.after and result is None:
-            self._wait(record)
+            if message.id in self._in_vain:
+                self._end(record, Result(message.id, int(Status.FAILURE), failure=self._incomplete.failure(flow.after)))
+            else:
+                self._wait(record)
         elif result is not None and not _is_for(flow.when, result):
             self._skip(record, result)
         elif flow.gathers >= 0:

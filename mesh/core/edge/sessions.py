@@ -24,7 +24,7 @@ from mesh.core.edge.publishing import Publishing, RoutedSubmit
 from mesh.core.edge.uploads import Uploads
 from mesh.core.edge.waiting import Waiting
 from mesh.core.effects import Identity
-from mesh.core.kinds import problem_of
+from mesh.core.kinds import problem_of, problem_of_flow
 from mesh.core.turn import Turn
 from mesh.errors import Unroutable
 from mesh.wire.entries import Message
@@ -230,6 +230,8 @@ class Edge:
                 return self._too_large(len(message.body)), False
             if not (0 < len(message.id) <= MAX_ID_CHARS and len(message.queue) <= NAME_CHARS_MAX and len(message.task) <= NAME_CHARS_MAX):
                 return "invalid: ids have 1 to 255 characters, queues and task names at most 255", False
+            if problem := problem_of_flow(message):
+                return problem, False
             if message.properties is None and message.queue:
                 continue
             plainly = False

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from mesh.core.broker.flows import CHORD_ERROR
+from mesh.core.broker.incomplete import INCOMPLETE
 from mesh.wire.bodies import decode, encode
 from mesh.wire.calls import Flow, When
 from mesh.wire.entries import Message, Result, Status
 from mesh.wire.messages import Submit
-from tests.unit.core.cluster import Cluster
+from tests.unit.core.cluster import Cluster, Node
 from tests.unit.core.programs import Client, Worker
 
 
@@ -227,6 +228,132 @@ def test_a_gather_that_grows_waits_for_its_new_members(party: Party) -> None:
     party.finish(z=3)
     assert party.given("body") == [1, 2, 3]
     assert not broker.flows.grow("gather", 1), "it has ended"
+
+
+# -- what never comes --------------------
+
+
+def later(party: Party, hours: float) -> None:
+    """The wall clock goes on."""
+    for node in party.cluster.nodes.values():
+        node.skew_s += hours * 3600
+    party.cluster.run(6.0)
+
+
+def test_a_workflow_that_was_never_submitted_whole_ends_when_results_would_have_expired(party: Party) -> None:
+    party.submit(c=Flow(after="b"), b=Flow(after="a"))
+    later(party, 23)
+    assert party.live() == {"b", "c"}
+    later(party, 2)
+    failure = party.result("b").failure
+    assert failure is not None
+    assert failure.type_name == INCOMPLETE
+    assert party.result("c").failure == failure
+
+
+def test_a_group_of_which_members_were_never_submitted_ends_too(party: Party) -> None:
+    party.submit(**chord("x", "y"))
+    party.submit(body2=Flow(after="gather2"), gather2=Flow(gathers=2), member=Flow(into="gather2"))
+    later(party, 25)
+    failure = party.result("body2").failure
+    assert failure is not None
+    assert failure.type_name == INCOMPLETE
+    party.finish(x=1, y=2)
+    assert party.given("body") == [1, 2], "all of its members are there, however long they take"
+
+
+def test_a_step_whose_predecessors_result_was_removed_ends(party: Party) -> None:
+    party.submit(a=None)
+    party.finish(a=1)
+    party.cluster["a"].broker.results.take_back("a")
+    party.submit(b=Flow(after="a"))
+    failure = party.result("b").failure
+    assert failure is not None
+    assert failure.type_name == "mesh.errors.ResultRemoved"
+
+
+# -- what is held --------------------
+
+
+def test_a_result_that_a_step_waits_for_is_not_evicted() -> None:
+    party = Party(max_results_bytes=1 << 16)
+    party.submit(**chord("x", "y"))
+    party.finish(x="kept")
+    party.cluster.run(0.1)
+    others = [f"other{number}" for number in range(100)]
+    party.submit(**dict.fromkeys(others))
+    while party.worker.held.keys() != {"y"}:
+        party.finish(**{id: bytes(2000) for id in list(party.worker.held) if id != "y"})
+    party.cluster.run(0.2)
+    results = party.cluster["a"].broker.results
+    assert "other0" not in results
+    assert "x" in results, "the oldest of all"
+    party.finish(y="last")
+    assert party.given("body") == ["kept", "last"]
+    party.finish(body=1)
+    party.submit(**dict.fromkeys("abc"))
+    party.finish(**dict.fromkeys("abc", bytes(20_000)))
+    party.cluster.run(0.2)
+    assert "x" not in results
+
+
+def test_a_result_that_is_forgotten_while_a_step_needs_it_goes_when_that_has_ended(party: Party) -> None:
+    party.submit(b=Flow(after="a"), a=None)
+    results = party.cluster["a"].broker.results
+    party.finish(a=1)
+    assert results.forget("a")
+    assert "a" in results
+    party.worker.lose("b")
+    assert decode(party.worker.deliveries[-1].input.body) == 1
+    party.finish(b=2)
+    assert "a" not in results
+
+
+# -- large values --------------------
+
+
+def test_large_values_are_gathered_in_chunks() -> None:
+    party = Party("abc", max_body_bytes=1 << 24)
+    party.submit(**chord("x", "y", "z"))
+    value = bytes(range(256)) * 4096
+    party.worker.finish_large("x", encode(value))
+    party.finish(y="small")
+    party.worker.finish_large("z", encode(value[::-1]))
+    party.cluster.until(lambda: "body" in party.begun)
+    given = next(delivery.input for delivery in party.worker.deliveries if delivery.id == "body")
+    assert given is not None
+    assert given.chunks is not None
+    party.worker.fetch("input", given.chunks)
+    party.cluster.until(lambda: "input" in party.worker.fetched)
+    assert decode(party.worker.buffers["input"].body) == [value, "small", value[::-1]]
+
+
+def test_a_takeover_while_large_values_are_gathered_begins_that_anew() -> None:
+    party = Party("abc", max_body_bytes=1 << 24)
+    party.submit(**chord("x", "y"))
+    value = bytes(range(256)) * 8192
+    party.worker.finish_large("x", encode(value))
+    party.worker.finish_large("y", encode(value))
+    leader = party.cluster.coordinator
+    began: list[bool] = []
+
+    def stall(node: Node) -> None:
+        if not began and node.name == leader and "gather" in node.machine.broker.flows.gathering:
+            began.append(True)
+            party.cluster.stall_disk(leader)
+
+    party.cluster.on_turn = stall
+    party.cluster.until(lambda: began)
+    party.cluster.run(0.2)
+    assert "body" not in party.begun
+    party.cluster.crash(leader)
+    party.cluster.until(lambda: "body" in party.begun, within_s=10.0)
+    given = next(delivery.input for delivery in party.worker.deliveries if delivery.id == "body")
+    assert given is not None
+    assert given.chunks is not None
+    party.worker.fetch("input", given.chunks)
+    party.cluster.until(lambda: "input" in party.worker.fetched)
+    assert decode(party.worker.buffers["input"].body) == [value, value]
 
 
 # -- faults --------------------

@@ -79,6 +79,11 @@ def echo(value: Any) -> Any:
 
 
 @app.task
+def both(first: bytes, second: bytes) -> list[int]:
+    return [len(first), len(second)]
+
+
+@app.task
 def big(size: int) -> bytes:
     return b"x" * size
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mesh.wire import bodies
+from mesh.wire.calls import Flow, Input
 from mesh.wire.entries import Chunks
 from mesh.wire.messages import CancelUpload, Delivery, OutcomeKind
 from mesh.worker.spool import make
@@ -48,6 +49,20 @@ def test_large_arguments_and_values_go_through_files_that_are_gone_when_the_outc
         poll_until(lambda: not spools(tmp_path), 5, "the files are gone")
         poll_until(lambda: cancelled(worker.link) == list(worker.link.uploaded), 5, "the node hears that it can forget the value")
     assert not list(tmp_path.glob("mesh-spool-*"))
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_step_gets_a_large_value_of_the_one_before_it(size: int) -> None:
+    link = FakeLink()
+    with Running("thread", 1, link=link) as worker:
+        given = large_delivery(link, "given", "echo", None)
+        value = bodies.encode(bytes(300_000))
+        link.stored[b"given".ljust(16)] = [value]
+        given.chunks = Chunks(b"given".ljust(16), 1, len(value), zlib.crc32(value))
+        step = large_delivery(link, "step", "both", bytes(size))
+        step.flow, step.input = Flow(after="given"), Input("given", chunks=given.chunks)
+        worker.deliver(step)
+        assert link.value(worker.outcome("step")) == [300_000, size]
 
 
 def test_a_large_value_is_sent_again_to_another_node() -> None:
