@@ -29,11 +29,12 @@ START_S = 3.0
 """In so many seconds four consumers are up."""
 SIZES = (100, 10_000)
 ONE_BY_ONE, PIPELINED = "one", "many"
+DURABLE, TRANSIENT = "durable", "transient"
 SHARES = {(ONE_BY_ONE, 100): 0.05, (ONE_BY_ONE, 10_000): 0.05, (PIPELINED, 100): 1.0, (PIPELINED, 10_000): 0.25}
 """Of the plan's number of tasks."""
 NAMES = {ONE_BY_ONE: "each confirmed", PIPELINED: "pipelined"}
-Run = Callable[[str, int, int, str, int], float]
-"""(queue, messages, bytes, how, consumers): messages a second, from the first publish to the last acknowledgement."""
+Run = Callable[[str, int, int, str, str], float]
+"""(queue, messages, bytes, how, durable or transient): messages a second, from the first publish to the last acknowledgement."""
 
 
 def why_unavailable() -> str:
@@ -53,23 +54,25 @@ def measure(plan: Plan) -> Iterator[Figure]:
             environment = os.environ | {"AMQP_URL": stack.enter_context(servers.rabbitmq())}
             runs["RabbitMQ"] = lambda *arguments: theirs(environment, *arguments)
         for how, size in SHARES:
-            yield from compare(runs, plan, how, size)
+            yield from compare(runs, plan, how, size, DURABLE)
+        for how in (ONE_BY_ONE, PIPELINED):
+            yield from compare(runs, plan, how, SIZES[0], TRANSIENT)
         yield from alone(machine, plan)
 
 
-def compare(runs: dict[str, Run], plan: Plan, how: str, size: int) -> Iterator[Figure]:
-    """Durable publish, confirm, consume, acknowledge: one producer, one consumer."""
+def compare(runs: dict[str, Run], plan: Plan, how: str, size: int, kept: str) -> Iterator[Figure]:
+    """Publish, confirm, consume, acknowledge: one producer, one consumer."""
     count = max(100, int(plan.tasks * SHARES[how, size]))
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(plan.repeats):
         for name, run in runs.items():
-            samples[name].append(run(f"{how}-{size}-{repeat}", count, size, how, 1))
-    what = f"{size:,} bytes, {NAMES[how]}"
+            samples[name].append(run(f"{kept}-{how}-{size}-{repeat}", count, size, how, kept))
+    what = f"{size:,} bytes, {NAMES[how]}" + (", transient" if kept == TRANSIENT else "")
     for name, rates in samples.items():
         yield Figure(f"messages, {name}, {what}", "messages/s", tuple(rates), note=f"{count:,} published, consumed, acknowledged")
     if "RabbitMQ" in samples:
         ratio = median(samples["mesh"]) / median(samples["RabbitMQ"])
-        yield Figure(f"mesh / RabbitMQ, {what}", "times", (ratio,), 1, note="both durable, both in Python, same prefetch")
+        yield Figure(f"mesh / RabbitMQ, {what}", "times", (ratio,), 1, note=f"both {kept}, both in Python, same prefetch")
 
 
 def alone(machine: Machine, plan: Plan) -> Iterator[Figure]:
@@ -79,7 +82,7 @@ def alone(machine: Machine, plan: Plan) -> Iterator[Figure]:
     for repeat in range(plan.repeats):
         for consumers, rates in consume.items():
             queue = f"full-{consumers}-{repeat}"
-            produced = produce(machine, queue, plan.tasks, 100, PIPELINED, consumers)
+            produced = produce(machine, queue, plan.tasks, 100, PIPELINED, DURABLE, consumers)
             publish.append(plan.tasks / (produced["ended"] - produced["began"]))
             at = time.monotonic() + START_S
             ends = finish([consumer(machine, queue, at) for _ in range(consumers)])
@@ -97,11 +100,11 @@ def alone(machine: Machine, plan: Plan) -> Iterator[Figure]:
     yield Figure("a publish through 10,000 bindings / through 10", "times", (ratio,), 2, at_most=True)
 
 
-def ours(machine: Machine, queue: str, count: int, size: int, how: str, consumers: int) -> float:
+def ours(machine: Machine, queue: str, count: int, size: int, how: str, kept: str) -> float:
     """One run of mesh."""
-    waiting = [consumer(machine, queue) for _ in range(consumers)]
-    produced = produce(machine, queue, count, size, how, consumers)
-    return count / (max(end["ended"] for end in finish(waiting)) - produced["began"])
+    waiting = consumer(machine, queue)
+    produced = produce(machine, queue, count, size, how, kept)
+    return count / (finish([waiting])[0]["ended"] - produced["began"])
 
 
 def consumer(machine: Machine, queue: str, at: float = 0.0) -> Process:
@@ -111,9 +114,10 @@ def consumer(machine: Machine, queue: str, at: float = 0.0) -> Process:
     return process
 
 
-def produce(machine: Machine, queue: str, count: int, size: int, how: str, consumers: int) -> dict[str, float]:
+def produce(machine: Machine, queue: str, count: int, size: int, how: str, kept: str, consumers: int = 1) -> dict[str, float]:
     """Publish all; returns when that began and ended."""
-    return last_line(machine.python(PROGRAM.name, "produce", queue, str(count), str(size), str(consumers), how, timeout_s=TIMEOUT_S))
+    arguments = [queue, str(count), str(size), str(consumers), how, kept]
+    return last_line(machine.python(PROGRAM.name, "produce", *arguments, timeout_s=TIMEOUT_S))
 
 
 def finish(consumers: list[Process]) -> list[dict[str, float]]:
@@ -128,22 +132,20 @@ def rate(machine: Machine, mode: str, count: int, size: int) -> float:
     return last_line(machine.python(PROGRAM.name, mode, str(count), str(size), timeout_s=TIMEOUT_S))["rate"]
 
 
-def theirs(environment: dict[str, str], queue: str, count: int, size: int, how: str, consumers: int) -> float:
+def theirs(environment: dict[str, str], queue: str, count: int, size: int, how: str, kept: str) -> float:
     """One run of RabbitMQ by pika."""
     command = [str(PIKA), str(RIVAL)]
-    waiting = [subprocess.Popen([*command, "consume", queue], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(consumers)]
+    waiting = subprocess.Popen([*command, "consume", queue], env=environment, stdout=subprocess.PIPE, text=True)
     try:
-        for process in waiting:
-            assert process.stdout is not None
-            process.stdout.readline()  # it is ready
-        arguments = ["produce", queue, str(count), str(size), str(consumers), how]
+        assert waiting.stdout is not None
+        waiting.stdout.readline()  # it is ready
+        arguments = ["produce", queue, str(count), str(size), "1", how, kept]
         done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
-        ends = [last_line(process.communicate(timeout=TIMEOUT_S)[0]) for process in waiting]
+        end = last_line(waiting.communicate(timeout=TIMEOUT_S)[0])
     finally:
-        for process in waiting:
-            process.kill()
-            process.wait()
-    return count / (max(end["ended"] for end in ends) - last_line(done.stdout)["began"])
+        waiting.kill()
+        waiting.wait()
+    return count / (end["ended"] - last_line(done.stdout)["began"])
 
 
 def last_line(output: str) -> dict[str, float]:

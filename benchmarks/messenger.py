@@ -1,10 +1,14 @@
 """The programs of the message benchmarks, as a user would write them. Each prints its instants (monotonic, the same for all programs of a
 machine) or its rate as one line of JSON.
 
-messenger.py produce QUEUE COUNT BYTES CONSUMERS HOW   publishes; HOW is ``one`` (each confirmed before the next) or ``many`` (pipelined)
-messenger.py consume QUEUE AT                          consumes from that instant on, until the message that says that it is over
-messenger.py fanout COUNT QUEUES                       publishes to an exchange that copies to so many queues
-messenger.py topic COUNT BINDINGS                      publishes to a topic exchange with so many bindings, one of which matches
+messenger.py produce QUEUE COUNT BYTES CONSUMERS HOW KEPT
+    publishes; HOW is ``one`` (each confirmed before the next) or ``many`` (pipelined), KEPT ``durable`` or ``transient``
+messenger.py consume QUEUE AT
+    consumes from that instant on, until the message that says that it is over
+messenger.py fanout COUNT QUEUES
+    publishes to an exchange that copies to so many queues
+messenger.py topic COUNT BINDINGS
+    publishes to a topic exchange with so many bindings, one of which matches
 """
 
 import json
@@ -19,19 +23,20 @@ BODY = b"m" * 100
 TOPIC_QUEUES = 100
 
 
-def produce(queue: str, count: int, size: int, consumers: int, how: str) -> None:
+def produce(queue: str, count: int, size: int, consumers: int, how: str, kept: str) -> None:
     body = b"m" * size
+    options = {"routing_key": queue} if kept == "durable" else {"routing_key": queue, "persistent": False}
     with mesh.connect(timeout=60) as connection:
         connection.publish(b"first", routing_key=f"{queue}-warm")  # connects
         began = time.monotonic()
         if how == "one":
             for _ in range(count):
-                connection.publish(body, routing_key=queue)
+                connection.publish(body, **options)
         else:
-            connection.publish_many((body for _ in range(count)), routing_key=queue)
+            connection.publish_many((body for _ in range(count)), **options)
         ended = time.monotonic()
         for _ in range(consumers):
-            connection.publish(OVER, routing_key=queue)
+            connection.publish(OVER, **options)
         print(json.dumps({"began": began, "ended": ended}))
 
 
@@ -83,7 +88,7 @@ def rate(connection: mesh.Connection, count: int, **options: object) -> float:
 if __name__ == "__main__":
     mode, *rest = sys.argv[1:]
     if mode == "produce":
-        produce(rest[0], int(rest[1]), int(rest[2]), int(rest[3]), rest[4])
+        produce(rest[0], int(rest[1]), int(rest[2]), int(rest[3]), rest[4], rest[5])
     elif mode == "consume":
         consume(rest[0], float(rest[1]))
     else:

@@ -1,8 +1,8 @@
 """The programs of the message benchmarks for RabbitMQ by pika, as benchmarks/messenger.py is for mesh: same arguments, same output.
 
-A durable queue, persistent messages, publisher confirms, manual acknowledgements, the same prefetch. ``one`` is pika's blocking channel,
-which waits for each confirm; ``many`` its asynchronous one, the only way in pika to have several under way. Run with the interpreter of
-.venv-rivals; AMQP_URL is in the environment.
+A durable queue, persistent or transient messages, publisher confirms, manual acknowledgements, the same prefetch. ``one`` is pika's
+blocking channel, which waits for each confirm; ``many`` its asynchronous one, the only way in pika to have several under way. Run with the
+interpreter of .venv-rivals; AMQP_URL is in the environment.
 """
 
 import json
@@ -16,12 +16,12 @@ OVER = b"over"
 PREFETCH = 100
 WINDOW = 2048
 """Messages without a confirm, as many as mesh has under way."""
-PERSISTENT = pika.BasicProperties(delivery_mode=2)
+PROPERTIES = {"durable": pika.BasicProperties(delivery_mode=2), "transient": pika.BasicProperties(delivery_mode=1)}
 PARAMETERS = pika.URLParameters(os.environ["AMQP_URL"])
 
 
-def produce(queue: str, count: int, size: int, consumers: int, how: str) -> None:
-    body = b"m" * size
+def produce(queue: str, count: int, size: int, consumers: int, how: str, kept: str) -> None:
+    body, properties = b"m" * size, PROPERTIES[kept]
     connection = pika.BlockingConnection(PARAMETERS)
     channel = connection.channel()
     channel.queue_declare(queue, durable=True)
@@ -29,12 +29,12 @@ def produce(queue: str, count: int, size: int, consumers: int, how: str) -> None
     began = time.monotonic()
     if how == "one":
         for _ in range(count):
-            channel.basic_publish("", queue, body, PERSISTENT)
+            channel.basic_publish("", queue, body, properties)
     else:
-        Pipeline(queue, body, count).run()
+        Pipeline(queue, body, properties, count).run()
     ended = time.monotonic()
     for _ in range(consumers):
-        channel.basic_publish("", queue, OVER, PERSISTENT)
+        channel.basic_publish("", queue, OVER, properties)
     connection.close()
     print(json.dumps({"began": began, "ended": ended}))
 
@@ -42,8 +42,8 @@ def produce(queue: str, count: int, size: int, consumers: int, how: str) -> None
 class Pipeline:
     """Publishes with many confirms under way."""
 
-    def __init__(self, queue: str, body: bytes, count: int) -> None:
-        self.queue, self.body, self.count = queue, body, count
+    def __init__(self, queue: str, body: bytes, properties: pika.BasicProperties, count: int) -> None:
+        self.queue, self.body, self.properties, self.count = queue, body, properties, count
         self.sent = self.confirmed = 0
         self.connection = pika.SelectConnection(PARAMETERS, on_open_callback=lambda one: one.channel(on_open_callback=self.begin))
 
@@ -57,7 +57,7 @@ class Pipeline:
 
     def publish(self) -> None:
         while self.sent < self.count and self.sent - self.confirmed < WINDOW:
-            self.channel.basic_publish("", self.queue, self.body, PERSISTENT)
+            self.channel.basic_publish("", self.queue, self.body, self.properties)
             self.sent += 1
 
     def on_confirm(self, frame: pika.frame.Method) -> None:
@@ -94,6 +94,6 @@ def consume(queue: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "produce":
-        produce(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), sys.argv[6])
+        produce(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), sys.argv[6], sys.argv[7])
     else:
         consume(sys.argv[2])
