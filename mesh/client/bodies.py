@@ -211,8 +211,14 @@ class BodyReceiver:
     def __contains__(self, key: str) -> bool:
         return key in self._incoming
 
+    def brings(self, key: str, chunks: Chunks) -> bool:
+        """Whether that very body is on its way under this key."""
+        incoming = self._incoming.get(key)
+        return incoming is not None and incoming.chunks.body == chunks.body
+
     def add(self, key: str, chunks: Chunks, sink: Sink) -> None:
-        """Fetch a body into ``sink``; ``take_finished`` tells when it is there."""
+        """Fetch a body into ``sink``, and no longer what was to come under this key; ``take_finished`` tells when it is there."""
+        self.drop(key)
         self._incoming[key] = _Incoming(key, chunks, sink)
 
     def drop(self, key: str) -> None:

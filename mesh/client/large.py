@@ -27,7 +27,8 @@ class LargeResults:
         if not large:
             return news
         for result in large:
-            if result.chunks is not None and result.id not in self._results and pending.get(result.id) is not None:
+            if result.chunks is not None and pending.get(result.id) is not None and not self._receiver.brings(result.id, result.chunks):
+                # a task that ran again, since the disk with its first value was lost, has another one
                 buffer = Buffer()
                 self._results[result.id] = result, buffer
                 self._receiver.add(result.id, result.chunks, buffer)

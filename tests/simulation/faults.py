@@ -111,9 +111,14 @@ def _lose_disk(world: World, fault: Fault, host: Host, contents: Callable[[], Di
 
 
 def _whole_again(world: World) -> bool:
-    """Whether the mesh itself says that nothing has fewer copies than wanted since the last disk was lost."""
+    """Whether the mesh itself says that nothing has fewer copies than wanted since the last disk was lost.
+
+    A clone that stands for its node has a disk that is about to be lost.
+    """
+    if any(clone.machine is not None for clone in world.clones):
+        return False
     damaged = [host for host in world.hosts.values() if host.disk.damaged_at > 0]
-    if not damaged:
+    if not (damaged or world.former_clones):
         return True
     coordinators = world.coordinators()
     if len(coordinators) != 1 or any(host.machine is None or host.machine.recovery.pending for host in damaged):

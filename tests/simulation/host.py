@@ -53,6 +53,8 @@ class Host:
         """When its node, as coordinator, last had all the disks that it wants."""
         self.voted_in_term = 0
         """The highest term in which its node has told others that it votes."""
+        self.clock_changed_at = float("-inf")
+        """When its wall clock was last stepped, or changed its speed."""
         self._skew_s = 0.0
         self._drift = 0.0
         self._drift_since_s = 0.0
@@ -68,7 +70,7 @@ class Host:
         """Step the wall clock, and let it run faster (or slower) by ``drift`` seconds each second from now on."""
         self._skew_s = self.wall_s() - EPOCH_S - self.world.now + step_s
         self._drift, self._drift_since_s = drift, self.world.now
-        self.world.clock_changed_at = self.world.now
+        self.clock_changed_at = self.world.clock_changed_at = self.world.now
 
     def steady_clock(self) -> None:
         """The wall clock runs as fast as others again; it may still be wrong."""

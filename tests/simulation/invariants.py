@@ -111,7 +111,8 @@ def check_delivery(world: World, host: Host, machine: Machine, deliver: Deliver)
     """All that must hold whenever a coordinator hands out tasks."""
     i6_nothing_finished_runs_again(world, host, machine, deliver)
     i7_strict_has_one_dispatcher(world, host, machine)
-    i13_nothing_early(world, deliver)
+    i13_nothing_early(world, host, deliver)
+    r24_attempts_are_on_the_disk_before_the_next(world, host, machine, deliver)
 
 
 def i6_nothing_finished_runs_again(world: World, host: Host, machine: Machine, deliver: Deliver) -> None:
@@ -148,24 +149,35 @@ def _holds_lease(world: World, machine: Machine) -> bool:
     return len(admitted) > 1 and 2 * (1 + promised) > len(admitted)
 
 
-def i13_nothing_early(world: World, deliver: Deliver) -> None:
+def i13_nothing_early(world: World, host: Host, deliver: Deliver) -> None:
     """I13: nothing early by more than 2 s, in true time: wall clocks may differ, but not change meanwhile (R23)."""
     for delivery in deliver.deliveries:
         delayed = world.history.delayed.get(delivery.id)
-        if delayed is not None and world.now < delayed.due_s - EARLY_S and not _by_a_wrong_clock(world, delayed):
+        if delayed is not None and world.now < delayed.due_s - EARLY_S and not _by_a_wrong_clock(world, delayed, [host]):
             world.violate(f"I13: {delivery.id} handed out {delayed.due_s - world.now:.1f} s early")
 
 
-def _by_a_wrong_clock(world: World, delayed: Delayed) -> bool:
-    """Whether a clock was changed while it waited or just before, or it goes by another clock than it was made by.
+def _by_a_wrong_clock(world: World, delayed: Delayed, coordinators: Iterable[Host]) -> bool:
+    """Whether a clock that it goes by was changed while it waited or just before, or it goes by another clock than it was made by.
 
     It does when another node accepted it, or wrote it anew after its disk was damaged, or when the one that did will never be heard again.
     """
-    changed_at = world.clock_changed_at
-    if changed_at is None:
+    if world.clock_changed_at is None:
         return False
-    by_another = not delayed.local or delayed.salvaged or delayed.by not in world.by_id
-    return by_another or changed_at >= delayed.made_at_s - SKEW_KNOWN_S
+    by = world.by_id.get(delayed.by)
+    if by is None or delayed.salvaged or not delayed.local:
+        return True
+    return any(host.clock_changed_at >= delayed.made_at_s - SKEW_KNOWN_S for host in (by, *coordinators))
+
+
+def r24_attempts_are_on_the_disk_before_the_next(world: World, host: Host, machine: Machine, deliver: Deliver) -> None:
+    """R24: the number of attempts is durable before the next one."""
+    for delivery in deliver.deliveries:
+        record = machine.broker.records.get(delivery.id)
+        if record is None or not record.is_counted or delivery.attempt != record.message.attempts + 1:
+            continue
+        if (record.journal.name, record.sequence) not in host.disk.entries:
+            world.violate(f"R24: attempt {delivery.attempt} of {delivery.id} begins, and those before it are on no disk")
 
 
 def watch_order(world: World, machine: Machine) -> None:
@@ -210,7 +222,7 @@ def excused(world: World) -> set[str]:
     """
     results = world.history.results_wiped if world.settings.copies == 1 else set()
     kept = world.topology.queues  # nobody consumes them
-    delayed = {id for id, delayed in world.history.delayed.items() if _by_a_wrong_clock(world, delayed)}
+    delayed = {id for id, delayed in world.history.delayed.items() if _by_a_wrong_clock(world, delayed, world.hosts.values())}
     return {*world.history.wiped, *results, *kept, *delayed}
 
 
@@ -397,8 +409,6 @@ def i12_everything_is_bounded(world: World) -> None:
     """I12: memory, queues, context bounded. When all is done nothing waits, and what is kept is in proportion to what exists."""
     nodes = len(world.identities)
     excuses = excused(world)
-    lost_disks = any(host.disk.damaged_at > 0 for host in world.hosts.values())
-    again = set(world.history.duplicates()) if lost_disks else set()  # by a coordinator that did not know what its deputy had seen settled
     for name, machine in world.machines().items():
         replication, broker = machine.replication, machine.broker
         figures = {
@@ -407,7 +417,7 @@ def i12_everything_is_bounded(world: World) -> None:
             "streams": (len(replication.streams), nodes - 1 if machine.election.is_coordinator else 1),
             "inbound streams": (len(replication.inbound), nodes - 1 if machine.election.is_coordinator else 1),
             "watchers": (len(broker.watchers.keys() - excuses), 0),
-            "leases known to deputies": (len(replication.leases.soft.keys() - excuses - again), 0),
+            "leases known to deputies": (len(replication.leases.soft.keys() - excuses), 0),
             "queues": (len(broker.queues), len((broker.records.keys() | _paged(machine)) & excuses)),
             "workers": (sum(worker.orphaned_at is None for worker in broker.workers.values()), len(world.workers)),
             "workers at a node that is no coordinator": (0 if broker.active else len(broker.workers), 0),

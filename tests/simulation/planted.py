@@ -45,7 +45,7 @@ def replaces(owner: type, method: str) -> Callable[[Callable[..., Any]], Callabl
 
         @contextmanager
         def plant() -> Iterator[None]:
-            with patch.object(owner, method, lambda *arguments: broken(original, *arguments)):
+            with patch.object(owner, method, lambda *arguments, **named: broken(original, *arguments, **named)):
                 yield
 
         BUGS[broken.__name__] = plant
@@ -274,16 +274,17 @@ def context_kept_of_what_is_not(write: Callable[..., Any], replica: Replica, *ar
 @replaces(Topology, "_on_added")
 def the_last_declaration_heard_stands(on_added: Callable[..., None], topology: Topology, journal: Any, sequence: int, entry: Any) -> None:
     """R22: the highest (term, revision, dot) stands."""
-    known = topology._standing.get(name_of(entry)) if isinstance(entry, Exchange | QueueDeclaration | Binding) else None
+    places = topology._standing._places
+    known = places.get(name_of(entry)) if isinstance(entry, Exchange | QueueDeclaration | Binding) else None
     if known is not None:
-        topology._standing[name_of(known.entry)] = known._replace(rank=(-1, 0, b"", 0))
+        places[name_of(known.entry)] = known._replace(rank=(-1, 0, b"", 0))
     on_added(topology, journal, sequence, entry)
 
 
 @replaces(Topology, "remove")
 def deletion_forgotten_with_the_process(remove: Callable[..., None], topology: Topology, name: Any) -> None:
     """R22: what is deleted is settled, for everybody and for good."""
-    known = topology._standing.pop(name, None)
+    known = topology._standing._places.pop(name, None)
     if known is not None:
         topology._is_gone(known.entry)
 
@@ -315,13 +316,19 @@ def _plant_untold_leases() -> AbstractContextManager[None]:
 
     @contextmanager
     def plant() -> Iterator[None]:
-        with patch.object(Leases, "note", lambda *_: Told(0, "", frozenset(), 0.0)), patch.object(Broker, "_leases", lambda _: {}):
+        with patch.object(Leases, "note", lambda *_, **__: Told(0, "", frozenset(), 0.0, 0)), patch.object(Broker, "_leases", lambda _: {}):
             yield
 
     return plant()
 
 
 BUGS["soft_leases_not_told"] = _plant_untold_leases
+
+
+@replaces(Leases, "note")
+def attempts_not_on_the_disk(note: Callable[..., Told], leases: Leases, *lease: Any, again: bool) -> Told:
+    """R24: the number of attempts is durable before the next one."""
+    return note(leases, *lease, again=False)
 
 
 @replaces(Leases, "are_known")

@@ -317,7 +317,7 @@ class Client(Program):
                 if result.chunks is None:
                     history.results.add(result.id)
                     self.waiting.pop(result.id, None)
-                elif result.id not in self.values and result.id not in history.results:
+                elif result.id not in history.results and not self.receiver.brings(result.id, result.chunks):
                     self.values[result.id] = Buffer()
                     self.receiver.add(result.id, result.chunks, self.values[result.id])
         elif isinstance(reply, NewCoordinator):

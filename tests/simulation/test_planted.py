@@ -103,6 +103,7 @@ CASES = [
         settings=replace(SETTINGS, max_deliveries=5),
         load=Load(poison=0.1),
     ),
+    Case("attempts_not_on_the_disk", "R24"),
     Case(
         "message_settled_elsewhere_stays_queued",
         "I6",
@@ -138,7 +139,7 @@ CASES = [
         settings=SMALL_BATCHES,
     ),
 ]
-INVARIANTS = {f"I{number}" for number in (*range(1, 9), *range(12, 20))} | {"R3", "R6", "R7", "R9"}
+INVARIANTS = {f"I{number}" for number in (*range(1, 9), *range(12, 20))} | {"R3", "R6", "R7", "R9", "R24"}
 
 
 def broken(plan: run.Plan) -> set[str]:

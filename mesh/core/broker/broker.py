@@ -115,6 +115,7 @@ class Broker:
         self.now = 0.0
         self._reigns = 0
         replication.leases.present = self._leases
+        replication.leases.is_present = self._is_leased
         replica.on_added.append(self._on_added)
         replica.on_settled.append(self._on_settled)
 
@@ -158,6 +159,10 @@ class Broker:
     def _leases(self) -> dict[str, tuple[str, str]]:
         return {id: (worker.id, worker.node) for worker in self.workers.values() for id in worker.leases}
 
+    def _is_leased(self, id: str) -> bool:
+        record = self.records.get(id)
+        return record is not None and record.state is RecordState.LEASED
+
     # -- entries come and go --------------------
 
     def _on_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
@@ -198,6 +203,8 @@ class Broker:
             self._drop_duplicate(journal, sequence, message)
             return
         record = self.records[id] = Record(message, journal, sequence, self.line.next_place())
+        if record.is_counted:
+            self._replication.leases.count()
         if message.flow is not None and self.flows.came(record):
             self.queue(message.queue).push_waiting(record)
         else:

@@ -117,7 +117,18 @@ class Dispatcher:
         self._send(worker, records, deliveries)
 
     def _send(self, worker: WorkerState, records: list[Record], deliveries: list[Delivery]) -> None:
-        told = self._replication.leases.note(worker.id, worker.node, {record.message.id: record.journal.owner for record in records})
+        if self._replication.leases.is_counting:  # only what was tried before waits for that
+            for again in (False, True):
+                part = [pair for pair in zip(records, deliveries, strict=True) if pair[0].is_counted is again]
+                self._send_part(worker, [record for record, _ in part], [delivery for _, delivery in part], again=again)
+        else:
+            self._send_part(worker, records, deliveries)
+
+    def _send_part(self, worker: WorkerState, records: list[Record], deliveries: list[Delivery], *, again: bool = False) -> None:
+        if not records:
+            return
+        owners = {record.message.id: record.journal.owner for record in records}
+        told = self._replication.leases.note(worker.id, worker.node, owners, again=again)
         if self._replication.leases.are_known(told):
             self._deliver(worker, deliveries)
             return

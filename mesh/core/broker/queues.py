@@ -35,6 +35,11 @@ class Record:
         self.held: Delivery | None = None
         """What the worker shall get of it as soon as the deputies know the lease."""
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether attempts were counted of it, which are to be on the disk (R24)."""
+        return self.message.attempts > 0 and not self.journal.fleeting
+
     def move(self, event: RecordEvent) -> None:
         """Follow the table. Raises LocalProtocolError when it has no such transition."""
         try:

@@ -25,6 +25,8 @@ class Told(NamedTuple):
     accepted_by: frozenset[str]
     """Nodes that know of these messages because they accepted them; deputies are not among them."""
     at_s: float
+    counted_mark: int
+    """Attempts were counted until then, which has to be on this disk (R24)."""
 
 
 class Leases:
@@ -40,9 +42,12 @@ class Leases:
         """By message id: what may be running, as a coordinator told its deputies, and they its successor."""
         self.present: Callable[[], dict[str, Holder]] = dict
         """As the coordinator: what is handed out now."""
+        self.is_present: Callable[[str], bool] = lambda id: False
+        """As the coordinator: whether that message is."""
         self._rivals: dict[str, list[Holder]] = {}
         """By message id: who has it by the word of others, of whom some may not have heard of the end of that lease."""
         self._exposed_until = 0.0
+        self._counted_mark = 0
 
     # -- as one that is told --------------------
 
@@ -98,7 +103,7 @@ class Leases:
         """A full deputy fell silent: it may take over with what it knows, and deliveries wait until another one is full."""
         self._exposed_until = self._membership.now + LAG_S
 
-    def note(self, worker: str, node: str, owners: dict[str, str]) -> Told:
+    def note(self, worker: str, node: str, owners: dict[str, str], *, again: bool = False) -> Told:
         """Tell whoever might take over what is about to be delivered: message id to the node that accepted it.
 
         That is the deputies, who hold all messages. Where a majority can do without coordinator and deputies, it is also the nodes that
@@ -108,20 +113,31 @@ class Leases:
         for peer in deputies:
             stream = streams.get(peer)
             if stream is not None:
-                stream.leases.update(dict.fromkeys(owners, holder))
+                stream.lease(dict.fromkeys(owners, holder))
         accepted_by: frozenset[str] = frozenset()
         if 2 * (len(self._membership.admitted()) - 1 - len(deputies)) > len(self._membership.admitted()):
             accepted_by = frozenset(owners.values()) & streams.keys() - {*deputies, node}
             for id, owner in owners.items():
                 if owner in accepted_by:
-                    streams[owner].leases[id] = holder
-        return Told(self._turn.mark, node, accepted_by, self._membership.now)
+                    streams[owner].lease({id: holder})
+        return Told(self._turn.mark, node, accepted_by, self._membership.now, self._counted_mark if again else 0)
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether attempts were counted that are not on this disk yet."""
+        return self._turn.durable_mark < self._counted_mark
+
+    def count(self) -> None:
+        """An attempt was counted now; the next one waits until that is on this disk."""
+        self._counted_mark = self._turn.mark
 
     def are_known(self, told: Told) -> bool:
         """Whether all who were told know it, and nobody else can take over; the node that gets the delivery itself has no need to.
 
-        After the patience nobody is waited for: from then on others may hand out the same (R10).
+        After the patience nobody is waited for: from then on others may hand out the same (R10). The own disk is, as long as it takes.
         """
+        if self._turn.durable_mark < told.counted_mark:
+            return False
         if self._membership.now - told.at_s >= self._settings.takeover_patience_s:
             return True
         deputies, streams = self._replication.deputies, self._replication.streams

@@ -82,13 +82,14 @@ class Replication:
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         id = entry.id if isinstance(entry, Message) else ""
+        elsewhere = bool(id) and self.leases.is_present(id)  # not by an outcome that this coordinator was told
         if id:
             self.leases.settled(id)
         if self._awaited_welcome:
             self._settled_unheard.append((journal, sequence))
         for stream in self.streams.values():
             if id:
-                stream.message_settled(id)
+                stream.message_settled(id, elsewhere=elsewhere)
             if stream.peer == self._source:
                 continue
             if stream.is_copied_to(journal):
@@ -155,7 +156,7 @@ class Replication:
         stream = self.streams[sender] = Stream(sender, report.term, cursors, everything=sender in self.deputies, id=report.number)
         stream.start(self._replica.journals.values())
         if sender in self.deputies:
-            stream.leases.update(self.leases.present())
+            stream.lease(self.leases.present())
         if foreign:
             self._holds_foreign.add(sender)
         if settled_here:
@@ -285,7 +286,7 @@ class Replication:
             for peer in kept:
                 if not self.streams[peer].everything:
                     self.streams[peer].widen(self._replica.journals.values())
-                    self.streams[peer].leases.update(self.leases.present())
+                    self.streams[peer].lease(self.leases.present())
             for peer in self.deputies:
                 if peer not in kept and peer in self.streams:
                     for name, sequences in self.streams[peer].narrow().items():

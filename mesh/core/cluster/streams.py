@@ -43,6 +43,8 @@ class Stream:
         """Leases that the peer was told before their messages."""
         self._ended: set[str] = set()
         """Messages whose settlement is still to be sent: as many as wait with it, so none on a stream on which nothing is to be sent."""
+        self._over: set[str] = set()
+        """Leases that ended elsewhere: the peer may have seen that before it was told of them."""
         self.number = 0
         self.told_complete = False
         """A batch said that the peer now has all that it was to get."""
@@ -110,13 +112,14 @@ class Stream:
         self.everything = False
         self.behind.clear()
         self._ended.clear()
+        self._over.clear()
         settled, self.settled = self.settled, {}
         return settled
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to send."""
-        return not (self.behind or self.settled or self.leases or self.pruned) and self.told_complete
+        return not (self.behind or self.settled or self.leases or self._over or self.pruned) and self.told_complete
 
     def pump(
         self, replica: Replica, mark: int, now: float, *, window_bytes: int, batch_bytes: int, deputies: list[str]
@@ -193,10 +196,18 @@ class Stream:
 
         replica.read(journal, sequences, come)
 
+    def lease(self, leases: dict[str, Holder]) -> None:
+        """These messages are handed out: the peer has to know to whom."""
+        self.leases.update(leases)
+        if self._over:
+            self._over.difference_update(leases)
+
     def _take_leases(self, concludes: bool) -> list[tuple[str, str, list[str]]]:
         """The leases to be told now. One of a message that was written anew follows the settlement of the old entry, which ends a lease."""
         if concludes:
             self._ended.clear()
+            self.leases.update(dict.fromkeys(self._over, NOBODY))
+            self._over.clear()
         waiting = {id: who for id, who in self.leases.items() if id in self._ended and who != NOBODY} if self._ended else {}
         leases = {id: who for id, who in self.leases.items() if id not in waiting} if waiting else self.leases
         self.leases = waiting
@@ -206,9 +217,14 @@ class Stream:
             self._early.clear()
         return by_worker(leases)
 
-    def message_settled(self, id: str) -> None:
-        """Its lease is over. The peer forgets it with the message; one whose message will not come any more has to be told."""
+    def message_settled(self, id: str, *, elsewhere: bool) -> None:
+        """Its lease is over. The peer forgets it with the message; one whose message will not come any more has to be told.
+
+        So has one that ended ``elsewhere``, where the peer is to hold the message: it may have settled that long ago.
+        """
         self.leases.pop(id, None)
+        if elsewhere and self.everything:
+            self._over.add(id)
         if id in self._early:
             self._early.remove(id)
             self.leases[id] = NOBODY

@@ -125,6 +125,24 @@ def test_a_lost_chunk_ends_the_body_with_the_reason() -> None:
     assert not receiver
 
 
+def test_a_second_value_takes_the_place_of_one_that_is_still_to_come() -> None:
+    """Found by a seed: the disk with the first value of a task was lost, it ran again, and its caller waited for the first."""
+    receiver, wire, buffer = BodyReceiver(), Wire(), Buffer()
+    first, second = Chunks(b"1" * 16, 2, 10, 0), Chunks(b"2" * 16, 1, 3, zlib.crc32(b"new"))
+    receiver.add("t", first, Buffer())
+    receiver.send(wire, 0.0)
+    assert receiver.brings("t", first)
+    assert not receiver.brings("t", second)
+    receiver.add("t", second, buffer)
+    receiver.send(wire, 0.0)
+    *_, fetch = wire.take()
+    assert isinstance(fetch, Fetch)
+    receiver.on_fetched(Fetched(1, 0, b"old", ""))
+    receiver.on_fetched(Fetched(fetch.number, 0, b"new", ""))
+    assert receiver.take_finished() == [("t", "")]
+    assert bytes(buffer.body) == b"new"
+
+
 def test_at_another_node_every_body_begins_again_under_a_new_id() -> None:
     sender, wire = new_sender(4), Wire()
     sender.add("t", Bytes(b"12345678"))

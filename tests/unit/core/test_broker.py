@@ -164,6 +164,17 @@ def test_r24_a_lost_slot_is_an_attempt(party: Party) -> None:
     assert party.attempts("t1") == [1, 2]
 
 
+def test_r24_the_next_attempt_begins_when_the_last_one_is_on_the_disk(party: Party) -> None:
+    """Found by a seed: a disk that took seconds had a task tried five times, and a power cut begin anew with none counted."""
+    party.client.submit("t1")
+    party.cluster.stall_disk("a")
+    party.client.submit("t2")
+    party.worker.lose("t1")
+    assert party.attempts("t1") == [1]
+    party.cluster.resume_disk("a")
+    assert party.attempts("t1") == [1, 2]
+
+
 def test_r24_a_silent_worker_is_lost_after_its_timeout(party: Party) -> None:
     party.client.submit("t1")
     party.worker.silent = True

@@ -90,6 +90,20 @@ def test_i12_a_lease_goes_with_the_result_where_its_message_is_not_known(three: 
     assert not replication.leases.soft
 
 
+def test_i12_a_lease_that_ends_elsewhere_ends_at_a_deputy_that_had_settled_the_message_before(three: Cluster) -> None:
+    """Found by a seed: a coordinator with a fresh disk was told of the message by its writer, and of the settlement by its deputy."""
+    worker = three.worker("a")
+    three.client("a").submit("t1")
+    assert worker.held
+    (deputy,) = three["a"].replication.deputies
+    journal, sequence = next((j, s) for j in three["a"].replica.journals.values() for s, e in j.live.items() if isinstance(e, Message))
+    del three[deputy].replica.journals[journal.name].live[sequence]
+    assert three[deputy].replication.leases.soft
+    three.turn(three.nodes["a"], three["a"].replica.settle, journal, sequence)
+    three.calm()
+    assert not three[deputy].replication.leases.soft
+
+
 def test_r6_members_that_left_politely_do_not_count() -> None:
     cluster = Cluster("a")
     cluster.start("b")
