@@ -65,15 +65,23 @@ class Disk:
         head = self.heads.get(journal)
         return head is not None and head.upto >= sequence
 
+    def has_settled(self, journal: bytes, sequence: int) -> bool:
+        """Whether the entry is over as far as this disk knows: so it will be for whoever meets it."""
+        return (journal, sequence) not in self.entries and self.covers(journal, sequence)
+
     def live_ids(self, kind: type[Message] | type[Result]) -> set[str]:
         """Ids of the tasks of which a message, or a result, is here."""
         return {entry.id for entry in self.live(kind)}
 
     def live(self, kind: type[T]) -> list[T]:
         """The entries of a type that are here, salvaged ones included."""
-        blobs = [*self.entries.values(), *(blob for _, _, blob in self.salvage.entries)] if self.salvage else self.entries.values()
-        entries = (frames.decode_entry(blob) for blob in blobs)
-        return [entry for entry in entries if isinstance(entry, kind)]
+        return [entry for _, entry in self.live_dots(kind)]
+
+    def live_dots(self, kind: type[T]) -> list[tuple[Dot, T]]:
+        """... with their dots."""
+        salvaged = [((journal, sequence), blob) for journal, sequence, blob in self.salvage.entries] if self.salvage else []
+        entries = ((dot, frames.decode_entry(blob)) for dot, blob in (*self.entries.items(), *salvaged))
+        return [(dot, entry) for dot, entry in entries if isinstance(entry, kind)]
 
     def snapshot(self) -> Disk:
         """The disk as it is now, for a restore later."""

@@ -360,13 +360,15 @@ class World:
             self.history.wiped[id] = self.now
 
     def _ids_on_disks(self, kind: type[Message] | type[Result]) -> set[str]:
-        """Of those whose body is in chunks only the whole ones."""
+        """Of those whose body is in chunks only the whole ones, and none that another disk makes an end of as soon as it is met."""
         disks = [host.disk for host in self.hosts.values()]
         chunks = {(chunk.body, chunk.index) for disk in disks for chunk in disk.live(Chunk)} if self.load.large else set()
         found: set[str] = set()
         for disk in disks:
-            for entry in disk.live(kind):
+            for dot, entry in disk.live_dots(kind):
                 body = entry.chunks
+                if any(other.has_settled(*dot) for other in disks if other is not disk):
+                    continue
                 if body is None or all((body.body, index) in chunks for index in range(body.count)):
                     found.add(entry.id)
         return found
