@@ -26,7 +26,9 @@ class Delayed:
     def __init__(self, membership: Membership, settings: Settings) -> None:
         self._membership = membership
         self._settings = settings
-        self._heap: list[tuple[int, int, Record]] = []
+        self._heap: list[tuple[int, int, int, Record]] = []
+        """(when, place in the line, number, record): two records have one place while one of them that was replaced is still here."""
+        self._number = 0
         self._skews_ms: dict[str, int] = {}
         """The skew by which each node's instants were last taken."""
         self._unheard: dict[str, tuple[float, list[Record]]] = {}
@@ -75,7 +77,8 @@ class Delayed:
 
     def _push(self, owner: str, record: Record) -> None:
         self._skews_ms.setdefault(owner, self._membership.skew_ms(owner))
-        heapq.heappush(self._heap, (self._due_ms(record.message, record.journal), record.order, record))
+        self._number += 1
+        heapq.heappush(self._heap, (self._due_ms(record.message, record.journal), record.order, self._number, record))
 
     def take_due(self, wall_ms: int) -> list[Record]:
         """The records whose time has come, earliest first; none is handed out twice."""
@@ -84,7 +87,7 @@ class Delayed:
         due: list[Record] = []
         early: list[Record] = []
         while self._heap and self._heap[0][0] <= wall_ms:
-            record = heapq.heappop(self._heap)[2]
+            record = heapq.heappop(self._heap)[-1]
             if record.state is RecordState.DELAYED:
                 (early if self._due_ms(record.message, record.journal) > wall_ms else due).append(record)
         for record in early:  # by a clock that is a little less ahead than it was
@@ -111,6 +114,6 @@ class Delayed:
                 self._skews_ms[owner] = skew_ms
                 moved = True
         if moved:
-            waiting = [record for _, _, record in self._heap if record.state is RecordState.DELAYED]
-            self._heap = [(self._due_ms(record.message, record.journal), record.order, record) for record in waiting]
+            waiting = [(number, record) for _, _, number, record in self._heap if record.state is RecordState.DELAYED]
+            self._heap = [(self._due_ms(record.message, record.journal), record.order, number, record) for number, record in waiting]
             heapq.heapify(self._heap)

@@ -331,6 +331,20 @@ def test_r23_delayed_is_never_early() -> None:
     assert waited_s <= 3.1
 
 
+def test_what_is_not_due_may_be_replaced_by_the_same_of_another_node_at_its_place() -> None:
+    """Found by a seed: both wait for one instant at one place in the line, and which of them is first was asked."""
+    cluster = Cluster("ab")
+    cluster.until(cluster.agreed)
+    eta_ms = int((WALL_S + cluster.now + 2) * 1000)
+    for node in ("a", "b"):
+        cluster.client(node).submit("t1", eta_ms=eta_ms)
+    worker = cluster.worker("a")
+    cluster.until(lambda: worker.held, 5.0)
+    worker.finish("t1")
+    cluster.run(3.0)
+    assert [delivery.id for delivery in worker.deliveries] == ["t1"]
+
+
 def test_r23_delayed_is_never_early_after_a_takeover_either() -> None:
     cluster = Cluster("a")
     cluster.start("b", "c")
