@@ -24,6 +24,7 @@ from mesh.client.options import Options
 from mesh.core.effects import Gap, Identity
 from mesh.errors import UsageError
 from mesh.node import Node
+from mesh.storage import damage
 from mesh.storage.footprint import Footprint
 from mesh.storage.healing import HealingStore
 from mesh.storage.home import NODE_KEY, PEERS, SECRET, Home
@@ -243,7 +244,7 @@ class LocalNode:
         lines = self._store.recovered(kept, lost)
         log.warning("the node has got back what others hold, and kept %d entries that only its damaged file had", kept)
         for line in lines:
-            log.error("lost, as no other node has it: %s", line)
+            log.error("%s: %s", damage.PERHAPS_LOST if line.startswith(damage.UNTOLD) else damage.LOST, line)
 
     def _members(self, members: list[Member]) -> None:
         if self._surroundings is not None:

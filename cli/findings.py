@@ -102,10 +102,20 @@ def damage(folder: Path) -> Iterator[Finding]:
             text = f"{begin}, {len(found.unreadable)} places not; the node gets back what others hold"
             yield warn("damage", text, "start the node (mesh up) and at least one that has copies")
         elif found.lost:
-            text = f"{begin}; lost, as no other node has it: {_some(found.lost)}"
-            yield fail("damage", text, f"all of it is in {path}; publish again what matters, and check the disk; {clean}")
+            yield fail(
+                "damage",
+                f"{begin}; {_lost(found.lost)}",
+                f"all of it is in {path}; publish again what matters, and check the disk; {clean}",
+            )
         else:
             yield warn("damage", f"{begin}, and nothing was lost", f"check the disk; {clean}")
+
+
+def _lost(lines: Sequence[str]) -> str:
+    untold = [line for line in lines if line.startswith(damages.UNTOLD)]
+    told = [line for line in lines if line not in untold]
+    parts = ((damages.LOST, told), (damages.PERHAPS_LOST, untold))
+    return "; ".join(f"{what}: {_some(some)}" for what, some in parts if some)
 
 
 def _some(lines: Sequence[str]) -> str:

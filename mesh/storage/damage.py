@@ -15,6 +15,10 @@ from mesh.storage.schema import SEQUENCE_MASK
 REPORTS = "damage-*.json"
 GAPS_MAX = 10_000
 """Most gaps that are listed one by one."""
+UNTOLD = "unknown journal"
+"""Begins the line of an entry of which not even the journal could be read: others may have it, or have settled it, and nobody can say."""
+LOST = "lost, as no other node has it"
+PERHAPS_LOST = "perhaps lost, as its journal can't be told"
 
 
 class Damage(msgspec.Struct):
@@ -33,7 +37,7 @@ class Damage(msgspec.Struct):
     whole_at: float = 0.0
     """When the node had got back what others hold; 0 until then."""
     lost: list[str] = []
-    """What of ``unreadable`` nobody else has."""
+    """What of ``unreadable`` nobody else has, or (``UNTOLD``) nobody can say."""
     kept: int = 0
     """Salvaged entries that nobody else had."""
 
@@ -54,7 +58,7 @@ def _describe(gap: Gap) -> str:
         return "the list of journals: what else the file held can't be told"
     dots = str(gap.first) if gap.first == gap.last else f"{gap.first}-{gap.last}"
     task = f" (task {gap.task})" if gap.task else ""
-    return f"{gap.journal.hex() or 'unknown journal'}:{dots}{task}"
+    return f"{gap.journal.hex() or UNTOLD}:{dots}{task}"
 
 
 def write(folder: Path, damage: Damage) -> Path:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
 import sys
 import time
 import traceback
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"no lab here: {reason}", file=sys.stderr)
         return 2
     BUILD.mkdir(exist_ok=True)
-    about = {**machine(), "kernel": platform.release(), "date": time.strftime("%Y-%m-%d", time.gmtime()), "injectors": INJECTORS}
+    when = time.strftime("%Y-%m-%d", time.gmtime())
+    about = {**machine(), "kernel": platform.release(), "date": when, "commit": commit(), "injectors": INJECTORS}
     if given.soak:
         outcome = soak.run(given.minutes * 60)
         keep("soak.json", {"about": about, **outcome})
@@ -58,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         broken = [promise for row in rows for promise in row.broken]
     print(f"wrote {document.write(BUILD)}")
     return 1 if broken else 0
+
+
+def commit() -> str:
+    """Of what is being measured; empty in a source archive."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def earlier(rows: Sequence[Row]) -> list[Row]:

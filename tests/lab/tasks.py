@@ -6,6 +6,7 @@ import time
 from mesh import Mesh
 
 HISTORY = "history.log"
+TALLY = "tally.log"
 
 app = Mesh("tasks")
 
@@ -25,6 +26,12 @@ def note(number: int, seconds: float = 0.0) -> int:
 
 
 @app.task
+def tally(number: int, text: str) -> None:
+    """One of very many: a single line, at its end."""
+    append(TALLY, f"{time.time():.3f} {number}")
+
+
+@app.task
 def poison(number: int) -> None:
     """A bug in C code, as seen from outside: the process is gone."""
     write("start", number)
@@ -32,9 +39,14 @@ def poison(number: int) -> None:
 
 
 def write(event: str, number: int) -> None:
+    """What happened, and when."""
+    append(HISTORY, f"{time.time():.6f} {event} {number}")
+
+
+def append(name: str, line: str) -> None:
     """One write to a file opened for appending: the system does not mix it with those of other slots, and a kill keeps it."""
-    handle = os.open(HISTORY, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    handle = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(handle, f"{time.time():.6f} {event} {number}\n".encode())
+        os.write(handle, f"{line}\n".encode())
     finally:
         os.close(handle)

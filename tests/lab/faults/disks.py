@@ -1,4 +1,4 @@
-"""Disks that are wiped or old, and much that lies on them."""
+"""Disks that are wiped or old."""
 
 from __future__ import annotations
 
@@ -15,18 +15,6 @@ from tests.polling import poll_until
 
 ALONE_S = 3.0
 """Below takeover_patience_s: what is published alone only waits."""
-FILL = """
-import sys, time
-from tasks import app, note
-first, count = int(sys.argv[1]), int(sys.argv[2])
-rates = []
-for begin in range(first, first + count, 1000):
-    started = time.perf_counter()
-    app.submit_many([note.signature((number,), {"seconds": 0.0}, task_id=f"task-{number}") for number in range(begin, begin + 1000)])
-    rates.append(1000 / (time.perf_counter() - started))
-print(round(max(rates[:3])), round(sorted(rates[-5:])[2]))
-"""
-DRAIN_S = 120.0
 
 
 def disk_wiped(stage: Stage, sizes: Sizes) -> Row:
@@ -108,38 +96,3 @@ def stale_disk(stage: Stage, sizes: Sizes) -> Row:
 
 def _copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", source, target], check=True)
-
-
-def backlog(stage: Stage, sizes: Sizes) -> Row:
-    """25: many tasks wait while there is no worker, then they are drained."""
-    row = Row("25", f"{sizes.backlog:,} tasks wait, then are drained")
-    leader = stage.coordinator()
-    act = stage.begin()
-    act.stop_publishing()
-    for worker in stage.workers.values():
-        worker.terminate()
-    act.strike(lambda: None)
-    rss = resident_bytes(stage.fleet.nodes[leader].pid)
-    first = stage.next_number
-    stage.next_number += sizes.backlog
-    filled = stage.lab[stage.names[-1]].python("-c", FILL, str(first), str(sizes.backlog), timeout_s=DRAIN_S).split()
-    grown = resident_bytes(stage.fleet.nodes[leader].pid) - rss
-    stage.workers = stage.fleet.workers(stage.names, env=stage.settings)
-    began = time.monotonic()
-    wanted = set(range(first, first + sizes.backlog))
-    poll_until(lambda: wanted <= set(act.history().finishes), DRAIN_S, "the backlog is drained", pause_s=0.3)
-    rate = sizes.backlog / (time.monotonic() - began)
-    row.notes.append(f"coordinator's RSS +{grown / 1e6:.0f} MB, {filled[0]} published/s at first, {filled[1]} at the end, {rate:.0f} run/s")
-    for worker in stage.workers.values():
-        worker.terminate()
-    stage.employ(*stage.names)
-    row = act.end(row)
-    row.tasks += sizes.backlog
-    row.running = row.repeated = 0
-    return row
-
-
-def resident_bytes(pid: int) -> int:
-    """A process's resident memory."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))

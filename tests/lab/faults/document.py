@@ -99,7 +99,14 @@ def about(run: Mapping[str, Any]) -> str:
     """Where, when and with what."""
     libraries = ", ".join(f"{name} {version}" for name, version in run["libraries"].items())
     where = f"{run['cpu']}, {run['cores']} cores for all hosts together, Linux {run['kernel']}, Python {run['python']}"
-    return "\n".join([wrapped(f"Measured on {run['date']}: {where}, {libraries}."), "", wrapped(f"Injectors: {run['injectors']}."), ""])
+    return "\n".join(
+        [
+            wrapped(f"Measured on {run['date']} at commit {run.get('commit') or 'unknown'}: {where}, {libraries}."),
+            "",
+            wrapped(f"Injectors: {run['injectors']}."),
+            "",
+        ]
+    )
 
 
 def wrapped(text: str, width: int = 136) -> str:

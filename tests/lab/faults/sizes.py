@@ -18,7 +18,9 @@ class Sizes:
     starved_s: float = 3
     full_s: float = 3
     backlog: int = 5_000
+    backlog_block: int = 1_000
+    """Of the short queue that the long one is compared with."""
 
 
 SHORT = Sizes()
-LONG = Sizes(killing_s=40, split_s=6, one_way_s=8, cycles=8, loss_s=10, starved_s=10, full_s=10, backlog=50_000)
+LONG = Sizes(killing_s=40, split_s=6, one_way_s=8, cycles=8, loss_s=10, starved_s=10, full_s=10, backlog=1_000_000, backlog_block=20_000)

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.lab.faults.disks import resident_bytes
 from tests.lab.faults.row import Row
 from tests.lab.faults.stage import Round, Stage, children, kill_all, let_pass
 from tests.lab.faults.table import THREE
+from tests.lab.faults.watched import resident_bytes
 from tests.lab.hosts import Lab
 
 EVERY_S = 30.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab.faults import crashes, cuts, damage, disks, pauses, power
+from tests.lab.faults import backlog, crashes, cuts, damage, disks, pauses, power
 from tests.lab.faults.row import Row
 from tests.lab.faults.sizes import Sizes
 from tests.lab.faults.stage import Stage
@@ -62,7 +62,7 @@ FAULTS = [
     Fault(20, damage.flipped_bits, times=3),
     Fault(22, crashes.killed_between_commit_and_confirm, times=5),
     Fault(24, crashes.poison),
-    Fault(25, disks.backlog),
+    Fault(25, backlog.backlog, settings=backlog.SETTINGS),
     Fault(7, disks.disk_wiped, leaves_other_mesh=True),
     Fault(8, disks.alone_then_wiped, leaves_other_mesh=True),
     Fault(21, pauses.clock_an_hour_off, leaves_other_mesh=True),
