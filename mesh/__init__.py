@@ -2,6 +2,7 @@
 
 from mesh.app import Mesh
 from mesh.errors import (
+    AppNotFound,
     BodyTooLarge,
     ChordError,
     Closed,
@@ -35,11 +36,13 @@ from mesh.messaging.connection import Connection, connect
 from mesh.messaging.exchange import Binding, Exchange
 from mesh.messaging.hotqueue import HotQueue
 from mesh.messaging.queue import Queue
+from mesh.registry import shared_task
 from mesh.result import AsyncResult
 from mesh.signature import Signature
 from mesh.task import Task
 
 __all__ = [
+    "AppNotFound",
     "AsyncResult",
     "Binding",
     "BodyTooLarge",
@@ -78,4 +81,5 @@ __all__ = [
     "UsageError",
     "WorkflowIncomplete",
     "connect",
+    "shared_task",
 ]

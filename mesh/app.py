@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
 from mesh import request, result
-from mesh.call_options import check_options, short_text
+from mesh.call_options import short_text
 from mesh.calls import CallWriter, descended, waiting_first
 from mesh.client.client import Client
 from mesh.client.failures import type_name
@@ -24,19 +24,17 @@ from mesh.conf import Conf
 from mesh.config import Settings
 from mesh.control import Control
 from mesh.embedded import Embedded
-from mesh.errors import NoCoordinator, NotEnoughCopies, PublishError, UnknownTask, UsageError
+from mesh.errors import NoCoordinator, NotEnoughCopies, PublishError, UnknownTask
 from mesh.messaging.connection import Connection
 from mesh.messaging.hotqueue import HotQueue, Serializer
 from mesh.messaging.jobs import job_parts
-from mesh.routes import check_way
+from mesh.registry import MAIN, BoundTaskDecorator, Registry, TaskDecorator, adopt
 from mesh.signature import (
     CALL_KEYWORDS,
     DEFAULT_QUEUE,
-    TASK_OPTIONS,
     CallOptions,
     Signature,
     TaskOptions,
-    given,
     refuse_unknown,
 )
 from mesh.task import AsyncTask, Task
@@ -48,17 +46,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E", bound=type[Exception])
 J = TypeVar("J", bound=type)
-
-MAIN = "__main__"
-
-
-class TaskDecorator(Protocol):
-    """What ``@app.task(...)`` with options gives."""
-
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+T = TypeVar("T", bound=Task[..., Any])
+AnyTask = type[Task[..., Any]]
 
 
 class Mesh:
@@ -67,6 +56,7 @@ class Mesh:
     ``mesh`` names the mesh to use (default: ``MESH_NAME``, else the file's, else ``default``); ``home`` is the state directory
     (``MESH_HOME``, else the platform's); ``seeds`` are addresses ``host:port`` to look for nodes at, beside ``MESH_SEEDS`` (else the
     file's). The file is ``config.toml`` in the state directory, read at the first need.
+    ``include`` are modules that a worker imports with the application.
     ``embedded=True`` runs a private node and a worker for this application's tasks in this process, in memory, or in the
     directory ``home`` when it is given; nothing of it is visible to others.
     """
@@ -78,6 +68,7 @@ class Mesh:
         mesh: str | None = None,
         home: str | os.PathLike[str] | None = None,
         seeds: Sequence[str] | None = None,
+        include: Sequence[str] = (),
         embedded: bool = False,
     ) -> None:
         self.name = short_text(name, "the application's name")
@@ -89,7 +80,6 @@ class Mesh:
         self._mesh = None if mesh is None else short_text(mesh, "the mesh's name")
         self._home = None if home is None else Path(home).expanduser()
         self._seeds = tuple(seeds or ())
-        self._tasks: dict[str, Task[..., Any]] = {}
         self._registered: dict[str, type[Exception]] = {}
         self._conf = Conf()
         self._control = Control(self)
@@ -99,6 +89,9 @@ class Mesh:
         if self._embedded is not None:
             self._embedded.consume(DEFAULT_QUEUE)
         self._calls = CallWriter(self, None if self._embedded is None else self._embedded.consume)
+        self._registry = Registry(self, self._added)
+        self._registry.include(include)
+        adopt(self._registry)
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._client_key: tuple[object, ...] = ()
@@ -117,33 +110,61 @@ class Mesh:
     # -- tasks --------------------
 
     @overload
+    def task(self, kind: type[T], /) -> T: ...
+    @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(self, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
-    def task(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> Any:
-        """Register a function as a task: ``@app.task`` or ``@app.task(name=..., queue=..., ...)``.
+    def task(
+        self, /, *, bind: Literal[True], name: str | None = None, base: AnyTask | None = None, **options: Unpack[TaskOptions]
+    ) -> BoundTaskDecorator: ...
+    @overload
+    def task(
+        self, /, *, bind: Literal[False] = False, name: str | None = None, base: AnyTask | None = None, **options: Unpack[TaskOptions]
+    ) -> TaskDecorator: ...
+    def task(self, target: Any = None, /, **options: Any) -> Any:
+        """Register a function, or a class with ``run``, as a task: ``@app.task`` or ``@app.task(name=..., queue=..., ...)``.
 
-        The name is ``module.function`` unless given; in the main program the application's name stands for the module.
+        The name is ``module.function`` unless given; in the main program the application's name stands for the module. With
+        ``bind=True`` the function's first argument is the task: ``self.request``, ``self.name``. ``base`` is the subclass of Task that it
+        is an object of.
         ``max_deliveries`` (1 to 1,000) is how often it is delivered to a worker that is then lost before it fails with
-        DeliveriesExhausted; the default is the queue's, else the mesh's. The other options say where calls go unless they say otherwise
-        themselves, see Task.apply_async.
+        DeliveriesExhausted; the default is the queue's, else the mesh's. The other options hold for calls that do not say otherwise
+        themselves, see Task.apply_async, or are attributes of Task.
         Raises TypeError for an unknown option, UsageError for a value out of range and when another function has the name.
         """
-        refuse_unknown("app.task()", options, ("name", *TASK_OPTIONS))
-        own = given(options)
-        if own:
-            check_options("app.task()", own)
-            check_way("app.task()", own)
-        if function is None:
-            return lambda function: self._register(function, name, own)
-        return self._register(function, name, own)
+        return self._registry.declare("app.task()", target, options)
+
+    def register_task(self, task: T | type[T], /, **options: Unpack[TaskOptions]) -> T:
+        """Register an object of a class with ``run``, or the class; returns the task. Options and errors as :meth:`task`."""
+        registered: T = self._registry.declare("app.register_task()", task, options)
+        return registered
+
+    def autodiscover_tasks(
+        self,
+        packages: Sequence[str] | Callable[[], Sequence[str]] | None = None,
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> None:
+        """Have ``package.tasks`` of each package that has one imported when a worker loads the application; with ``force`` now.
+
+        ``packages`` may be a function that returns them; None stands for Django's installed applications. Raises UsageError without Django,
+        and whatever the modules raise, at that time.
+        """
+        self._registry.discover(packages, related_name, force)
+
+    def import_modules(self) -> None:
+        """Import what ``include``, ``app.conf.imports`` and :meth:`autodiscover_tasks` ask for, as a worker does, which has all tasks then.
+
+        Raises UsageError for a module that does not exist, and what the modules raise.
+        """
+        self._registry.load()
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:
         """The registered tasks by name, read-only."""
-        return MappingProxyType(self._tasks)
+        return MappingProxyType(self._registry.tasks)
 
     def register_error(self, error: E) -> E:
         """Let a task's exceptions of this type reach the caller as this type; usable as a class decorator. It has to be
@@ -164,25 +185,10 @@ class Mesh:
         """The types given to :meth:`register_error`, by name on the wire, read-only."""
         return MappingProxyType(self._registered)
 
-    def _register(self, function: Callable[..., Any], name: str | None, own: Mapping[str, Any]) -> Task[..., Any]:
-        if not callable(function):
-            raise TypeError(f"app.task() takes a function, not {function!r}")
-        name = short_text(name, "a task's name") if name is not None else self._name_of(function)
-        known = self._tasks.get(name)
-        if known is not None and (known.run.__module__, known.run.__qualname__) != (function.__module__, function.__qualname__):
-            raise UsageError(f"two functions want the task name {name!r}: give one of them another with @app.task(name=...)")
-        task: Task[..., Any] = Task(self, function, name, own)
-        if task.is_async:
-            task = AsyncTask(self, function, name, own)
+    def _added(self, task: Task[..., Any]) -> None:
         if self._embedded is not None and task.queue is not None:
             self._embedded.consume(task.queue)
-        self._tasks[name] = task
-        self._calls.forget(name)
-        return task
-
-    def _name_of(self, function: Callable[..., Any]) -> str:
-        module = self.name if function.__module__ == MAIN else function.__module__
-        return f"{module}.{function.__name__}"
+        self._calls.forget(task.name)
 
     def job(self, job: J) -> J:
         """Register a class as a job, as PyRes has them; usable as a class decorator. ``queue`` in the class names its queue, and its static
@@ -192,7 +198,7 @@ class Mesh:
         in :attr:`tasks`. Raises UsageError for a class without the two, and when another one has the name.
         """
         perform, queue = job_parts(job)
-        self._register(perform, self._job_name(job), given({"queue": queue}))
+        self._registry.register("app.job()", perform, {"name": self._job_name(job), "queue": queue})
         return job
 
     def enqueue(self, job: type, *args: Any) -> result.AsyncResult[Any]:
@@ -264,9 +270,9 @@ class Mesh:
 
     def run_here(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run a task of this application in this process. Raises UnknownTask."""
-        if task not in self._tasks:
+        if task not in self.tasks:
             raise UnknownTask(f"application {self.name!r} has no task {task!r}")
-        return self._tasks[task](*args, **kwargs)
+        return self.tasks[task](*args, **kwargs)
 
     def _declare(self, client: Client, deadline_s: float) -> None:
         """Have the mesh know the topology of ``conf``, once for each node that we attach to."""
@@ -302,6 +308,7 @@ class Mesh:
         finder: Nodes
         if self._embedded is not None:
             settings = Settings.load()
+            self.import_modules()
             for queue in self.conf.worker_queues:
                 self._embedded.consume(queue)
             finder, self._client_key = self._embedded.start(), (id(self),)

@@ -1,37 +1,125 @@
-"""A function that the mesh may run."""
+"""A function that the mesh may run, and the class of it."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar, Unpack
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
+from mesh import request
+from mesh.call_options import CALL_KEYWORDS, NO_OPTIONS, TASK_OPTIONS, CallOptions, check_options, given, refuse_unknown
+from mesh.request import Context
 from mesh.result import AsyncResult
-from mesh.signature import CALL_KEYWORDS, NO_OPTIONS, CallOptions, Publisher, Signature, refuse_unknown
+from mesh.routes import check_way
+from mesh.signature import Publisher, Signature
+
+if TYPE_CHECKING:
+    from mesh.app import Mesh
 
 P = ParamSpec("P")
 R = TypeVar("R")
+CALLS = frozenset(["delay", "apply_async", "signature", "s", "si", "apply", "adelay", "aapply_async"])
+"""What may be called on a class with ``run`` as if it were the task of it."""
+HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+_unregistered: weakref.WeakSet[TaskClass] = weakref.WeakSet()
 
 
-class Task(Generic[P, R]):
+class TaskClass(type):
+    """Lets ``MyTask.delay(...)`` be a call of the registered task of that class, as Celery's old classes of tasks did."""
+
+    if not TYPE_CHECKING:
+
+        def __getattribute__(cls, name: str) -> Any:
+            if name in CALLS and _runs(cls):
+                from mesh.registry import task_of  # knows the applications, which know tasks
+
+                return getattr(task_of(cls), name)
+            return super().__getattribute__(name)
+
+
+class Task(Generic[P, R], metaclass=TaskClass):
     """A registered function: called, it runs here; with :meth:`delay` it runs in the mesh. Made by ``@app.task``.
 
-    ``name`` is what workers know it by, ``options`` what ``@app.task`` was given, and ``run`` the function itself.
+    ``name`` is what workers know it by, ``options`` what it says of itself, and ``run`` what a worker calls. A subclass has a method
+    ``run``, or is given to ``@app.task(base=...)`` for its methods; options, ``name`` among them, may be attributes of the class. Every
+    worker has one object of it for all calls, made without arguments.
     """
 
     __wrapped__: Callable[P, Any]
     __name__: str
+    run: Callable[..., Any]
+    is_async: bool
+    name: str = ""
+    max_retries: int | None = 3
+    default_retry_delay: float = 180
+    autoretry_for: Sequence[type[BaseException]] = ()
+    dont_autoretry_for: Sequence[type[BaseException]] = ()
+    retry_kwargs: Mapping[str, Any] = NO_OPTIONS
+    retry_backoff: bool | float = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+    throws: Sequence[type[BaseException]] = ()
+    ignore_result: bool = False
+    store_errors_even_if_ignored: bool = False
+    track_started: bool = False
+    acks_late: bool = True
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    rate_limit: str | float | None = None
+    serializer: str = "msgpack"
+    _base_options: Mapping[str, Any] = NO_OPTIONS
+    _publisher: Publisher
 
-    def __init__(self, publisher: Publisher, function: Callable[P, Any], name: str, options: Mapping[str, Any] = NO_OPTIONS) -> None:
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        _unregistered.add(cls)
+
+    def set_up(
+        self,
+        publisher: Publisher,
+        function: Callable[P, Any] | None,
+        name: str,
+        options: Mapping[str, Any] = NO_OPTIONS,
+        *,
+        bind: bool = False,
+    ) -> None:
+        """Make it the task of a function, or of its own ``run``. With ``bind`` it is the function's first argument.
+
+        Raises UsageError for options of its class that are not possible, TypeError for a class without ``run``.
+        """
+        if function is not None:
+            self.run = MethodType(function, self) if bind else function
+            functools.update_wrapper(self, function)
+        elif not callable(getattr(self, "run", None)):
+            raise TypeError(f"{type(self).__qualname__} has no method run(): a class of tasks needs one")
+        else:
+            self.__name__ = type(self).__name__
+            self.run = self.__wrapped__ = self.run  # bound once, not at each call
+            _unregistered.discard(type(self))
         self.name = name
-        self.options = options
-        self.run = function
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = inspect.iscoroutinefunction(self.run)
         self._publisher = publisher
-        self.check_arguments = argument_check(function)
-        functools.update_wrapper(self, function)
+        self._base_options = {**_class_options(type(self)), **options}
+        check_options(f"the task {name}", self._base_options)
+        check_way(f"the task {name}", self._base_options)
+        self.check_arguments = argument_check(self.run)
+        self.annotate({})
+
+    def annotate(self, options: Mapping[str, Any]) -> None:
+        """Have these options, and hooks, over its own. Raises UsageError and TypeError, and nothing has changed then."""
+        hooks = {name: options[name] for name in options if name in HOOKS}
+        own = {name: value for name, value in options.items() if name not in HOOKS}
+        refuse_unknown(f"the annotation of {self.name}", own, (*TASK_OPTIONS, *HOOKS))
+        check_options(f"the annotation of {self.name}", own)
+        check_way(f"the annotation of {self.name}", own)
+        self.options: Mapping[str, Any] = {**self._base_options, **own}
+        for name, value in {**self.options, **hooks}.items():
+            if not isinstance(inspect.getattr_static(type(self), name, None), property):
+                setattr(self, name, value)
 
     @property
     def queue(self) -> str | None:
@@ -42,6 +130,17 @@ class Task(Generic[P, R]):
     def max_deliveries(self) -> int | None:
         """How often it may be delivered unless a call says otherwise; None for the queue's limit."""
         return self.options.get("max_deliveries")
+
+    @property
+    def app(self) -> Mesh:
+        """Its application; for a shared task the one that was made last."""
+        publisher: Any = self._publisher
+        return getattr(publisher, "app", publisher)  # type: ignore[no-any-return]
+
+    @property
+    def request(self) -> Context:
+        """The call that it runs for, here and now; outside of one, :data:`mesh.request.DIRECT`."""
+        return request.of(self.name)
 
     def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by the function's names for them, defaults included. Raises TypeError for those that it does not take."""
@@ -100,6 +199,23 @@ class Task(Generic[P, R]):
         """The same, immutable: arguments given at the call are left out."""
         return self.signature(args, kwargs, immutable=True)
 
+    # -- for subclasses --------------------
+
+    def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Called by the worker before each run."""
+
+    def on_success(self, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Called by the worker when it has returned."""
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any) -> None:
+        """Called by the worker when it has raised; ``str(einfo)`` is the traceback."""
+
+    def on_retry(self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any) -> None:
+        """Called by the worker when it asks to be run again."""
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any) -> None:
+        """Called by the worker last; ``retval`` is the value or the exception, ``status`` the state."""
+
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
@@ -111,6 +227,27 @@ class AsyncTask(Task[P, R]):
         """Run it here, on the running event loop."""
         coroutine: Coroutine[Any, Any, R] = self.run(*args, **kwargs)
         return coroutine
+
+
+def declared() -> Iterator[type[Task[..., Any]]]:
+    """The classes with ``run`` of which no task was made yet; those with ``abstract = True`` are for others to be made of."""
+    for kind in list(_unregistered):
+        if _runs(kind) and not vars(kind).get("abstract"):
+            yield kind  # type: ignore[misc]
+
+
+def _runs(kind: type) -> bool:
+    return any("run" in vars(one) for one in kind.__mro__)
+
+
+def _class_options(kind: type) -> dict[str, Any]:
+    """The options that the attributes of a class say, those of its bases included."""
+    found: dict[str, Any] = {}
+    for one in reversed(kind.__mro__):
+        if one not in (Task, AsyncTask):
+            found.update((name, value) for name, value in vars(one).items() if name in TASK_OPTIONS)
+    kept = given(found)
+    return {**kept, "max_retries": None} if "max_retries" in found and found["max_retries"] is None else kept
 
 
 ArgumentCheck = Callable[[Sequence[Any], Mapping[str, Any]], None]

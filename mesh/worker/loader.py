@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
-from mesh.errors import AppNotFound
+from mesh.errors import AppNotFound, MeshError
 from mesh.worker.execute import Runnable
 
 ATTRIBUTES = ("app", "mesh", "celery")
@@ -62,13 +62,26 @@ def load(app: str) -> Application:
         raise AppNotFound(f"-A {app!r} names no module: give a module, module:attribute, a package or a file.py")
     module = _import_file(Path(name)) if _is_file(name) else _import_module(name)
     if attribute:
-        return _named(module, attribute, app)
+        return _complete(_named(module, attribute, app))
     found = _search(module)
     if found is None and hasattr(module, "__path__"):
         found = _search_submodules(module)
     if found is None:
         raise AppNotFound(f'{app} has no Mesh application: write `app = Mesh("{module.__name__}")` in it, or name it: -A {app}:attribute')
-    return found
+    return _complete(found)
+
+
+def _complete(app: Application) -> Application:
+    """The same with the modules imported that it includes."""
+    import_modules = getattr(app, "import_modules", None)
+    if import_modules is not None:
+        try:
+            import_modules()
+        except MeshError:
+            raise
+        except BaseException as error:
+            _refuse("a module that the application includes", error)
+    return app
 
 
 def _is_file(app: str) -> bool:

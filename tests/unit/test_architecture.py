@@ -20,6 +20,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "mesh.call_options",
         "mesh.conf",
         "mesh.control",
+        "mesh.decorators",
         "mesh.eager",
         "mesh.registry",
         "mesh.routes",
