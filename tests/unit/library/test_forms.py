@@ -92,6 +92,7 @@ def test_a_bound_coroutine_is_an_asynchronous_task() -> None:
 class Sum(Task[[int, int], int]):
     """Adds."""
 
+    abstract = True  # not for the applications of other tests
     queue = "sums"
     time_limit = 9
     max_retries = None
