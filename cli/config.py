@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 from mesh.cli import output
@@ -20,26 +19,28 @@ ORIGINS = {"mesh": "mesh config", "node": "the node's start", "default": ""}
 
 
 class SettingsCommand(click.Command):
-    """A command whose help lists settings, from the table in mesh/config.py. ``names`` are those that it lists, None for all."""
+    """A command whose help lists settings, from the tables in mesh/config.py."""
 
-    names: ClassVar[Iterable[str] | None] = None
+    def settings(self) -> dict[str, dataclasses.Field[Any]]:
+        """Those that it lists."""
+        return mesh_wide()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options, then the settings."""
         super().format_options(ctx, formatter)
         with formatter.section("Settings"):
-            formatter.write_dl([(name, described(item)) for name, item in mesh_wide().items() if self.names is None or name in self.names])
+            formatter.write_dl([(name, described(item)) for name, item in self.settings().items()])
 
 
 def described(item: dataclasses.Field[Any]) -> str:
     """A setting's unit or choices, its default and its effect, for `--help`."""
-    kind = " | ".join(item.metadata["choices"]) or unit(item.name) or "number"
+    kind = " | ".join(item.metadata["choices"]) or unit(item.name) or ("text" if item.metadata["text"] else "number")
     return f"{kind}, default {shown(item.default)}: {item.metadata['effect']}".replace("`", "")
 
 
 def shown(value: Any) -> str:
     """A value for people: 10 instead of 10.0."""
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 @click.group(epilog=output.example("mesh config show", "mesh config set durability safe"))
@@ -96,6 +97,6 @@ def change(mesh: str | None, key: str, value: str | None, to_default: bool) -> N
     with attached(Options({"mesh": mesh})) as questions:
         row = questions.query("config-set", f"{key}={value or ''}")[key]
     if row["value"] is None:
-        click.echo(f"{key}: the mesh's value")
+        click.echo(f"{key}: as declared, else the mesh's value")
     else:
         click.echo(f"{key} = {shown(row['value'])}{'' if value else ' (default)'}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
 from typing import Any
 
@@ -15,7 +17,7 @@ from mesh.cli.queue_declaring import declare, delete, purge
 from mesh.cli.status import QUEUES
 
 from mesh.client.options import Options
-from mesh.core.cluster.policies import QUEUE_SETTINGS
+from mesh.config import queue_settings
 from mesh.errors import UsageError
 
 LETTERS = ("id", "task", "when", "reason")
@@ -26,7 +28,9 @@ ATTEMPTS = ("id", "attempt", "node", "worker", "started", "lasted", "how it ende
 class QueueSettings(SettingsCommand):
     """Its help lists what a queue can have for itself."""
 
-    names = QUEUE_SETTINGS
+    def settings(self) -> dict[str, dataclasses.Field[Any]]:
+        """Those that it lists."""
+        return queue_settings()
 
 
 @click.group(epilog=output.example("mesh queue list", "mesh queue declare mail --max-length 1000", "mesh queue requeue mail --all"))
@@ -53,8 +57,8 @@ def list_(mesh: str | None, as_json: bool) -> None:
         output.print_json(rows)
     elif rows:
         title, _, columns = QUEUES
-        cells = [[*(row.get(column) for column in columns), shown(row.get("declared") or {})] for row in rows]
-        output.console().print(output.table(title, [*columns, "declared with"], cells))
+        cells = [[*(row.get(column) for column in columns), shown(row.get("declared") or {}), shown(row.get("set") or {})] for row in rows]
+        output.console().print(output.table(title, [*columns, "declared with", "set"], cells))
     else:
         click.echo("no queues: nothing is declared, nothing waits, and no worker is attached")
 
@@ -145,17 +149,32 @@ def requeue(name: str, task: str | None, everything: bool, mesh: str | None) -> 
 @queue.command(
     "set",
     cls=QueueSettings,
-    epilog=output.example("mesh queue set mail max_deliveries 20", "mesh queue set mail max_deliveries --default"),
+    epilog=output.example("mesh queue set mail max_deliveries 20", "mesh queue set mail dead_letter_exchange failed"),
 )
 @click.argument("name", metavar="QUEUE")
 @click.argument("key")
 @click.argument("value", required=False)
-@click.option("--default", "to_default", is_flag=True, help="Go back to the mesh's value.")
+@click.option("--default", "to_default", is_flag=True, help="As mesh queue unset.")
 @mesh_option
 def set_(name: str, key: str, value: str | None, to_default: bool, mesh: str | None) -> None:
     """Give a queue a setting of its own.
 
-    It wins over the mesh's value, and a task's own over both. `mesh config show` lists it as queue:QUEUE:KEY. Exit code 2 for an
-    unknown KEY or a VALUE out of range; nothing is changed then.
+    It wins over what the queue was declared with and over the mesh's value, and a task's own over all. `mesh queue list` shows it, and
+    `mesh config show` as queue:QUEUE:KEY. Exit code 2 for an unknown KEY or a VALUE out of range; nothing is changed then.
     """
+    item = queue_settings().get(key)
+    if value is not None and item is not None and item.metadata["text"]:
+        value = json.dumps(value, ensure_ascii=False)
     change(mesh, f"queue:{name}:{key}", value, to_default)
+
+
+@queue.command(cls=QueueSettings, epilog=output.example("mesh queue unset mail message_ttl_s"))
+@click.argument("name", metavar="QUEUE")
+@click.argument("key")
+@mesh_option
+def unset(name: str, key: str, mesh: str | None) -> None:
+    """Take back a setting that a queue has of its own.
+
+    What it was declared with counts again, or the mesh's value. Exit code 2 for an unknown KEY.
+    """
+    change(mesh, f"queue:{name}:{key}", None, to_default=True)

@@ -6,6 +6,7 @@ Values come from, in falling order: an option or keyword, the environment (``MES
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from mesh.errors import InvalidSetting
 
 UNITS = {"_s": "seconds", "_bytes": "bytes"}
 """The end of a setting's name -> its unit."""
+TIME_S_MAX = 1e10
+TEXT_CHARS_MAX = 255
 
 
 def _setting(
@@ -26,8 +29,10 @@ def _setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     mesh_wide: bool = False,
+    text: bool = False,
 ) -> Any:
-    return field(default=default, metadata={"effect": effect, "low": low, "high": high, "choices": choices, "mesh_wide": mesh_wide})
+    metadata = {"effect": effect, "low": low, "high": high, "choices": choices, "mesh_wide": mesh_wide, "text": text}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(slots=True)
@@ -220,8 +225,33 @@ class Settings:
         return cls(**values)
 
 
+@dataclass(slots=True)
+class QueueSettings:
+    """What a queue may have by ``mesh queue set`` beside the settings of the mesh; it wins over what the queue was declared with.
+
+    Texts are written as JSON, so that an empty one, the default exchange, is a value.
+    """
+
+    message_ttl_s: float | None = _setting(None, "messages that come from now on expire so long after they came", low=0, high=TIME_S_MAX)
+    expires_s: float | None = _setting(None, "a declared queue goes when it was not used for so long", low=0.001, high=TIME_S_MAX)
+    dead_letter_exchange: str | None = _setting(None, "where rejected, expired and dropped messages go", text=True)
+    dead_letter_routing_key: str | None = _setting(None, "with this routing key instead of the message's own", text=True)
+
+
+QUEUE_LIMITS = ("max_deliveries", "max_length", "max_bytes", "overflow")
+"""Settings of the mesh that a queue may have for itself."""
+
+
+def queue_settings() -> dict[str, dataclasses.Field[Any]]:
+    """All that ``mesh queue set`` takes, by name."""
+    known = mesh_wide()
+    return {name: known[name] for name in QUEUE_LIMITS} | {item.name: item for item in dataclasses.fields(QueueSettings)}
+
+
 def parse(item: dataclasses.Field[Any], text: str) -> float | int | str:
     """What ``text`` means for a setting. Raises InvalidSetting."""
+    if item.metadata["text"]:
+        return _text(item, text)
     if item.metadata["choices"]:
         return text
     try:
@@ -230,9 +260,21 @@ def parse(item: dataclasses.Field[Any], text: str) -> float | int | str:
         raise InvalidSetting(f"{item.name} needs a number, not {text!r}") from None
 
 
+def _text(item: dataclasses.Field[Any], text: str) -> str:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, str) or len(value) > TEXT_CHARS_MAX:
+        raise InvalidSetting(f"{item.name} needs a text of at most {TEXT_CHARS_MAX} characters as JSON, not {text!r:.80}")
+    return value
+
+
 def check(item: dataclasses.Field[Any], value: Any) -> None:
     """Raises InvalidSetting unless ``value`` is one of the setting's choices, or a number within its range."""
     choices, low, high = item.metadata["choices"], item.metadata["low"], item.metadata["high"]
+    if item.metadata["text"]:
+        return
     if choices:
         if value not in choices:
             raise InvalidSetting(f"{item.name} is one of {', '.join(choices)}, not {value!r}")

@@ -66,8 +66,10 @@ def _config(machine: Machine, argument: str) -> bytes:
 
 
 def _config_set(machine: Machine, argument: str) -> bytes:
-    """``KEY=VALUE``; an empty value goes back to the default. Answers the setting's row."""
-    key, _, value = argument.rpartition("=")  # a queue's name may have one too, a value never has
+    """``KEY=VALUE``; an empty value goes back to the default, a text is JSON. Answers the setting's row."""
+    quote = '"' if argument.endswith('"') else ""
+    key, _, value = argument.rpartition(f"={quote}")  # a queue's name may have one too, a number never, and a text no bare quote
+    value = quote + value
     machine.policies.set(key, value, machine.election.term)
     row: dict[str, Any] = machine.policies.report().get(key, {"value": None})
     return _encode({key: row})

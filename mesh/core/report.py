@@ -60,6 +60,7 @@ def status_report(machine: Machine) -> bytes:
             {
                 "name": name,
                 "declared": _declared(machine, name),
+                "set": machine.policies.all_of(name),
                 "ready": queue.ready if queue is not None else 0,
                 "delayed": queue.delayed if queue is not None else 0,
                 "unsettled": queue.unsettled if queue is not None else 0,

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from mesh.wire.entries import Message
 from mesh.wire.topology import Properties, QueueDeclaration
 
-Declared = Callable[[str], QueueDeclaration | None]
-"""The declaration of a queue, if it has one."""
+Declared = Callable[[str], QueueDeclaration]
+"""What holds for a queue; without a name when it was not declared."""
 
 
 def copies_for(
@@ -26,13 +26,13 @@ def copies_for(
     return copies
 
 
-def in_queue(properties: Properties, declared: QueueDeclaration | None, at_ms: int) -> Properties:
+def in_queue(properties: Properties, declared: QueueDeclaration, at_ms: int) -> Properties:
     """The properties as they hold in a queue from the instant ``at_ms`` on, by the clock of the node that writes the message."""
-    if declared is None:
+    if not declared.name and declared.message_ttl_ms is None:
         return replace(properties, declared=False) if properties.declared else properties
     return replace(
         properties,
-        declared=True,
+        declared=bool(declared.name),
         priority=properties.priority if declared.max_priority is None else min(properties.priority, declared.max_priority),
         expires_ms=_earlier(properties.expires_ms, declared, at_ms),
         transient=properties.transient or not declared.durable,

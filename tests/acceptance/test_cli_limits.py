@@ -64,7 +64,7 @@ def test_a_full_queue_is_queue_full_at_the_deadline_and_what_was_accepted_runs(s
     server.mesh("queue", "set", "default", "max_length", "5")
     told = publish(server, 8, 1.0, "a")
     assert told[:5] == [f"sent {number}" for number in range(1, 6)]
-    assert told[5].startswith("QueueFull not accepted queue-full: 5 tasks")
+    assert told[5].startswith("QueueFull not accepted queue-full: 5 messages")
     assert "max_length = 5" in told[5]
     assert "mesh queue set default" in told[5]
     assert told[6] == "within True"

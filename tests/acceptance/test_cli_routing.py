@@ -118,7 +118,7 @@ def test_pdfprocess_reaches_its_queue_and_what_nobody_wants_the_alternate_one(se
 
 def test_messages_are_moved_exported_purged_and_imported(server: Machine) -> None:
     ids = [server.mesh("call", "make", str(number), "-Q", "a", "--no-wait").stdout.strip() for number in range(3)]
-    assert "moved 1 messages" in server.mesh("queue", "move", "a", "b", "-n", "1").stdout
+    assert "moved 1 message " in server.mesh("queue", "move", "a", "b", "-n", "1").stdout
     assert (waiting(server, "a"), waiting(server, "b")) == (ids[1:], ids[:1])
     server.mesh("queue", "export", "b", "b.jsonl")
     assert [json.loads(line)["id"] for line in (server.work / "b.jsonl").read_text().splitlines()] == ids[:1]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from mesh.core.cluster.policies import Policies
 from mesh.core.cluster.topology import Topology
@@ -13,6 +16,13 @@ QUEUES_KEPT = 10_000
 REJECT_PUBLISH = "reject-publish"
 DEAD_LETTER = "dead-letter"
 UNDECLARED = QueueDeclaration(name="")
+FIELDS = {
+    "message_ttl_s": "message_ttl_ms",
+    "expires_s": "expires_ms",
+    "dead_letter_exchange": "dead_letter_exchange",
+    "dead_letter_routing_key": "dead_letter_routing_key",
+}
+"""What ``mesh queue set`` takes, and the argument that it stands above."""
 
 
 class Arguments(NamedTuple):
@@ -23,7 +33,7 @@ class Arguments(NamedTuple):
     overflow: str
     max_deliveries: int
     declaration: QueueDeclaration
-    """All that nothing stands above; the defaults for a queue that was not declared."""
+    """The rest; of a queue that was not declared without a name."""
 
     @property
     def limited(self) -> bool:
@@ -68,6 +78,14 @@ class QueueArguments:
         """Whether some queue has limits: a quick look before the queues are asked one by one."""
         return self._policies.any_limits() or self._topology.any_limits
 
+    def any_stamps(self) -> bool:
+        """Whether some queue makes anything of the properties of its messages."""
+        return self._policies.any_queues() or bool(self._topology.queues)
+
+    def expiring(self) -> Iterable[str]:
+        """Declared queues that were set to go when they are not used."""
+        return [queue for queue in self._policies.queues_with("expires_s") if queue in self._topology.queues]
+
     def _work_out(self, queue: str) -> Arguments:
         declared = self._topology.queue(queue) or UNDECLARED
 
@@ -75,7 +93,17 @@ class QueueArguments:
             own = self._policies.own(queue, name)
             return own if own is not None else getattr(declared, name) or self._policies.of_mesh(name)
 
-        return Arguments(effective("max_length"), effective("max_bytes"), effective("overflow"), effective("max_deliveries"), declared)
+        limits = (effective("max_length"), effective("max_bytes"), effective("overflow"), effective("max_deliveries"))
+        return Arguments(*limits, self._above(declared, queue))
+
+    def _above(self, declared: QueueDeclaration, queue: str) -> QueueDeclaration:
+        """The declaration with what was set above it."""
+        fields: dict[str, Any] = {}
+        for setting, field in FIELDS.items():
+            value = self._policies.own(queue, setting)
+            if value is not None:
+                fields[field] = round(value * 1000) if field.endswith("_ms") else value
+        return replace(declared, **fields) if fields else declared
 
 
 def describe(limits: Arguments) -> str:

@@ -363,7 +363,7 @@ class Broker:
             self.results.take_back(letter.message.id)
             self.ended.forget(letter.message.id)
             self._replica.settle(known[0], known[1])
-            self._replica.write(revived(letter.message, self._topology.queue(letter.message.queue), self.wall_ms))
+            self._replica.write(revived(letter.message, self.arguments.of(letter.message.queue).declaration, self.wall_ms))
 
     def drop(self, record: Record, why: str) -> None:
         """It will not run, and nobody shall have it instead: a task fails."""

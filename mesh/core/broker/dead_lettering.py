@@ -21,7 +21,7 @@ from mesh.core.cluster.topology import Topology
 from mesh.core.stamps import copies_for
 from mesh.wire.entries import DeadLetter, Failure, Message, Status
 from mesh.wire.messages import Outcome
-from mesh.wire.topology import Death, Properties
+from mesh.wire.topology import Death, Properties, QueueDeclaration
 
 if TYPE_CHECKING:
     from mesh.core.broker.broker import Broker
@@ -80,6 +80,9 @@ class DeadLettering:
             self._replica.write(copy)
         self._broker.expect_result(record.message, record.journal)
 
+    def _declaration(self, queue: str) -> QueueDeclaration:
+        return self._arguments.of(queue).declaration
+
     def _copies(self, message: Message, exchange: str, reason: Reason) -> tuple[list[Message], str]:
         """The message for each queue that it goes to; for none, why."""
         properties = _with_death(message, reason, self._broker.wall_ms)
@@ -93,7 +96,7 @@ class DeadLettering:
             return [], f"it would go in circles through its dead_letter_exchange {exchange!r}, and nobody has rejected it"
         dead = replace(message, attempts=0, eta_ms=0, history=())
         properties = replace(properties, exchange=exchange, routing_key=key, expires_ms=0)
-        return copies_for(queues, dead, properties, self._topology.queue, self._broker.wall_ms, f"/{deaths_of(dead) + 1}"), ""
+        return copies_for(queues, dead, properties, self._declaration, self._broker.wall_ms, f"/{deaths_of(dead) + 1}"), ""
 
 
 def _with_death(message: Message, reason: Reason, at_ms: int) -> Properties:

@@ -69,7 +69,7 @@ def renewed(message: Message, history: tuple[Attempt, ...], skew_ms: int = 0) ->
     return replace(message, attempts=len(history), eta_ms=eta_ms, history=history, properties=properties)
 
 
-def revived(message: Message, declared: QueueDeclaration | None, wall_ms: int) -> Message:
+def revived(message: Message, declared: QueueDeclaration, wall_ms: int) -> Message:
     """A message as if it was published anew to its queue, which may be gone: by a person's decision it goes there all the same."""
     properties = message.properties
     if properties is not None:

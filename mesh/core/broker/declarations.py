@@ -116,7 +116,7 @@ class Declarations:
         self._topology.unbound.clear()
         if self._topology.loose and self._everybody_is_here():
             draft.unbind(self._topology.take_loose())
-        if self._topology.temporary:
+        if self._topology.temporary or self._broker.arguments.expiring():
             self._look_at_temporary(draft, now, term)
         self._broker.workforce.left.clear()
         if draft.entries or draft.dropped:
@@ -127,10 +127,10 @@ class Declarations:
         owners = {owner_of(worker.id) for worker in workers}
         consumed_now = {name for worker in workers for name in worker.queues}
         consumed = consumed_now | self._broker.workforce.left
-        for name in list(self._topology.temporary):
+        for name in dict.fromkeys([*self._topology.temporary, *self._broker.arguments.expiring()]):
             queue = self._topology.queue(name)
             assert queue is not None
-            if self.lifetimes.is_over(queue, owners, consumed, now):
+            if self.lifetimes.is_over(self._broker.arguments.of(name).declaration, owners, consumed, now):
                 draft.drop_queue(name)
             elif queue.auto_delete and not queue.used and name in consumed:
                 self._topology.put(replace(queue, used=True), term)

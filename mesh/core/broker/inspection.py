@@ -185,10 +185,11 @@ class Inspection:
         return True
 
     def _into(self, message: Message, queue: str) -> Message:
-        declared, properties = self._topology.queue(queue), message.properties
-        if properties is not None or declared is not None:
-            properties = in_queue(properties or Properties(), declared, max(self._broker.wall_ms, message.eta_ms))
-        return replace(message, queue=queue, properties=properties)
+        properties = message.properties or Properties()
+        placed = in_queue(properties, self._broker.arguments.of(queue).declaration, max(self._broker.wall_ms, message.eta_ms))
+        if message.properties is not None or placed is not properties:
+            return replace(message, queue=queue, properties=placed)
+        return replace(message, queue=queue)
 
 
 def _decoded(argument: str, kind: type[Any]) -> Any:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mesh.config import Settings, check, mesh_wide, parse
+from mesh.config import QUEUE_LIMITS, Settings, check, mesh_wide, parse, queue_settings
 from mesh.core.cluster.replica import Journal, Replica
 from mesh.core.cluster.standing import StandingValues
 from mesh.errors import InvalidSetting
 from mesh.wire.entries import Entry, Setting
-
-QUEUE_SETTINGS = ("max_deliveries", "max_length", "max_bytes", "overflow")
-"""Settings that a queue may have for itself."""
 
 
 class Policies:
@@ -53,6 +50,18 @@ class Policies:
         settings = self._settings
         return bool(settings.max_length or settings.max_bytes or self._queues)
 
+    def any_queues(self) -> bool:
+        """Whether some queue has something for itself."""
+        return bool(self._queues)
+
+    def all_of(self, queue: str) -> dict[str, float | int | str]:
+        """All that was set for a queue by itself, by name."""
+        return {name: self._queues[queue, name] for name in queue_settings() if (queue, name) in self._queues}
+
+    def queues_with(self, name: str) -> list[str]:
+        """The queues that have this for themselves."""
+        return [queue for queue, known in self._queues if known == name]
+
     def report(self) -> dict[str, dict[str, Any]]:
         """Every mesh-wide setting with value, default, effect and where the value comes from; then those of queues."""
         rows: dict[str, dict[str, Any]] = {}
@@ -64,7 +73,7 @@ class Policies:
         for (queue, name), value in sorted(self._queues.items()):
             rows[f"queue:{queue}:{name}"] = {
                 "value": value,
-                "default": getattr(self._settings, name),
+                "default": getattr(self._settings, name) if name in QUEUE_LIMITS else None,
                 "origin": "mesh",
                 "effect": f"{name} of the queue {queue}",
             }
@@ -98,12 +107,13 @@ class Policies:
 
     @staticmethod
     def _field(key: str) -> Any:
-        known = mesh_wide()
         if key.startswith("queue:"):
             queue, _, name = key.removeprefix("queue:").rpartition(":")
-            if queue and name in QUEUE_SETTINGS:
-                return known[name]
-            raise InvalidSetting(f"a queue has the settings {', '.join(QUEUE_SETTINGS)}; {key!r} is none of them")
+            of_queues = queue_settings()
+            if queue and name in of_queues:
+                return of_queues[name]
+            raise InvalidSetting(f"a queue has the settings {', '.join(of_queues)}; {key!r} is none of them")
+        known = mesh_wide()
         if key not in known:
             raise InvalidSetting(f"the mesh has no setting {key!r}; it has {', '.join(sorted(known))}")
         return known[key]

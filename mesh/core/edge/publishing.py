@@ -6,6 +6,7 @@ should the queue be gone when it arrives, it goes to ``lost+found`` and not to a
 
 from __future__ import annotations
 
+from mesh.core.broker.arguments import QueueArguments
 from mesh.core.broker.plain import is_plain
 from mesh.core.cluster.topology import Topology
 from mesh.core.routing.exchanges import DEFAULT_EXCHANGE
@@ -13,7 +14,7 @@ from mesh.core.stamps import copies_for, in_queue
 from mesh.errors import Unroutable
 from mesh.wire.attachment import Submit
 from mesh.wire.entries import Message
-from mesh.wire.topology import Properties
+from mesh.wire.topology import Properties, QueueDeclaration
 
 NO_PROPERTIES = Properties()
 
@@ -30,8 +31,9 @@ class RoutedSubmit(Submit, array_like=True, tag=43):
 class Publishing:
     """Routes the messages of submits."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, arguments: QueueArguments) -> None:
         self._topology = topology
+        self._arguments = arguments
 
     def route(self, submit: Submit, wall_ms: int, *, plainly: bool) -> Submit:
         """The submit with its messages on their way to queues; ``plainly`` when all of them name a queue and nothing else.
@@ -39,7 +41,7 @@ class Publishing:
         Raises Unroutable when a task or a mandatory message has no queue, or what it names is not for publishers.
         """
         if plainly:
-            if self._topology.queues:
+            if self._arguments.any_stamps():
                 self._declare(submit.messages, wall_ms)
             return submit
         routed: list[Message] = []
@@ -71,15 +73,18 @@ class Publishing:
             if refusal:
                 raise Unroutable(refusal)
             queues = self._topology.routing.route(properties.exchange, properties.routing_key, properties.headers)
-        return copies_for(queues, message, properties, self._topology.queue, max(wall_ms, message.eta_ms))
+        return copies_for(queues, message, properties, self._declaration, max(wall_ms, message.eta_ms))
+
+    def _declaration(self, queue: str) -> QueueDeclaration:
+        return self._arguments.of(queue).declaration
 
     def _declare(self, messages: list[Message], wall_ms: int) -> None:
         stamps: dict[tuple[str, int], Properties | None] = {}
         for message in messages:
             key = (message.queue, message.eta_ms)
             if key not in stamps:
-                declared = self._topology.queue(message.queue)
-                stamps[key] = in_queue(NO_PROPERTIES, declared, max(wall_ms, message.eta_ms)) if declared is not None else None
+                placed = in_queue(NO_PROPERTIES, self._declaration(message.queue), max(wall_ms, message.eta_ms))
+                stamps[key] = placed if placed is not NO_PROPERTIES else None
             message.properties = stamps[key]
 
 

@@ -128,7 +128,7 @@ class Edge:
         self._local_answer = local_answer
         self._alarms = alarms
         self.gate = Gate(turn, settings, arguments, alarms, replica.pages, ask=to_coordinator, accept=self._accept)
-        self.publishing = Publishing(topology)
+        self.publishing = Publishing(topology, arguments)
         self.now = 0.0
         self.wall_ms = 0
         self.sessions: dict[bytes, Session] = {}

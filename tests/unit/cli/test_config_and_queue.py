@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from mesh.cli.main import run
 
-from mesh.config import mesh_wide, unit
-from mesh.core.cluster.policies import QUEUE_SETTINGS
+from mesh.config import mesh_wide, queue_settings, unit
 from tests.unit.client.places import QUICK, Place
 
 LETTER = {
@@ -78,7 +77,7 @@ def test_help_has_every_setting_with_unit_default_and_effect(command: str, capsy
 def test_help_of_a_queues_settings_has_those_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["queue", "set", "--help"]) == 0
     listed = capsys.readouterr().out.split("Settings:")[1]
-    assert {name for name in mesh_wide() if f"  {name} " in listed} == set(QUEUE_SETTINGS)
+    assert {name for name in mesh_wide() | queue_settings() if f"  {name} " in listed} == set(queue_settings())
 
 
 def test_show_prints_value_unit_default_and_who_set_it(answers: Answers, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +106,7 @@ def test_show_as_json_has_the_unit_too(answers: Answers, capsys: pytest.CaptureF
             ["queue", "set", "mail", "max_deliveries", "--default"],
             "queue:mail:max_deliveries=",
             {"value": None},
-            "queue:mail:max_deliveries: the mesh's value",
+            "queue:mail:max_deliveries: as declared, else the mesh's value",
         ),
     ],
 )

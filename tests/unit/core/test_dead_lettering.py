@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -162,6 +163,59 @@ def test_without_an_exchange_what_is_rejected_or_expires_is_dropped(alone: tuple
     cluster.run(1.0)
     assert not cluster.nodes["a"].on_disk()
     assert not letters(cluster)
+
+
+def test_what_an_operator_sets_for_a_queue_stands_above_what_it_was_declared_with(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    declare(client, queue("plain"), queue("failed"))
+    for setting in ('dead_letter_exchange=""', 'dead_letter_routing_key="failed"', "message_ttl_s=0.5"):
+        assert not client.ask("config-set", f"queue:plain:{setting}").error
+    assert not client.ask("config-set", 'queue:q:dead_letter_exchange=""').error
+    assert not client.ask("config-set", 'queue:q:dead_letter_routing_key="failed"').error
+    client.publish("m1", queue="q")
+    client.publish("m2", queue="plain")
+    consumer = cluster.consumer("a")
+    consumer.reject("m1")
+    cluster.run(1.0)
+    assert held(cluster, "a") == {"m1": "failed", "m2": "failed"}
+    assert deaths(cluster, "m2") == [("plain", "expired", 1)]
+    assert not client.ask("config-set", "queue:q:dead_letter_exchange=").error
+    assert not client.ask("config-set", "queue:q:dead_letter_routing_key=").error
+    client.publish("m3", queue="q")
+    consumer.reject("m3")
+    assert held(cluster, "a")["m3"] == "grave", "as it was declared"
+
+
+def test_a_queue_that_was_not_declared_may_have_settings_too(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    assert not client.ask("config-set", "queue:loose:message_ttl_s=0.5").error
+    client.submit("t1", queue="loose")
+    client.publish("m1", queue="loose")
+    assert {id: waiting(cluster, id).properties.declared for id in ("t1", "m1")} == {"t1": False, "m1": False}  # type: ignore[union-attr]
+    cluster.run(1.0)
+    assert held(cluster, "a") == {}
+    assert not letters(cluster, "loose")
+
+
+@pytest.mark.parametrize("setting", ["dead_letter_exchange=x", "dead_letter_exchange=7", "message_ttl_s=-1", "expires_s=0", "no_such=1"])
+def test_a_setting_of_a_queue_that_is_not_possible_is_refused(alone: tuple[Cluster, Client], setting: str) -> None:
+    cluster, client = alone
+    assert client.ask("config-set", f"queue:q:{setting}").error.startswith("invalid: ")
+    assert not cluster["a"].policies.all_of("q")
+
+
+def test_settings_of_queues_are_shown_in_the_status_of_every_node() -> None:
+    cluster = three()
+    client = cluster.client("b")
+    assert not client.ask("config-set", 'queue:q:dead_letter_exchange="a=\\"b"').error
+    assert not client.ask("config-set", "queue:q:expires_s=60").error
+    client.submit("t1")
+    cluster.run(1.0)
+    expected = {"expires_s": 60.0, "dead_letter_exchange": 'a="b'}
+    for name in "abc":
+        assert cluster[name].policies.all_of("q") == expected
+    (row,) = json.loads(client.ask("status").body)["queues"]
+    assert row["set"] == expected
 
 
 # -- the way --------------------

@@ -181,6 +181,16 @@ def test_a_queue_that_had_a_consumer_goes_after_a_takeover_that_the_consumer_did
     assert list(cluster[cluster.coordinator].topology.queues) == ["unused"]
 
 
+def test_a_queue_that_was_set_to_expire_does_when_it_is_not_used(alone: tuple[Cluster, Client]) -> None:
+    cluster, client = alone
+    rows(client.change(queue("q")))
+    client.ask("config-set", "queue:q:expires_s=2")
+    cluster.run(1.5)
+    assert cluster["a"].topology.queue("q") is not None
+    cluster.run(1.5)
+    assert cluster["a"].topology.queue("q") is None
+
+
 def test_a_queue_expires_when_it_is_not_used(alone: tuple[Cluster, Client]) -> None:
     cluster, client = alone
     rows(client.change(queue("q", expires_ms=2000)))
