@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,8 +12,10 @@ from mesh.cli import output
 from mesh.cli.attach import Questions, attached
 
 from mesh.client.options import Options
+from mesh.client.purging import follow
 from mesh.errors import UsageError
 
+PROGRESS_S = 2.0
 F = TypeVar("F", bound=Callable[..., Any])
 Row = dict[str, Any]
 
@@ -28,8 +31,23 @@ def make(questions: Questions, changes: Sequence[Mapping[str, Any]], *, dry: boo
 
     Raises InvalidTopology, DeclaredOtherwise, InUse, NotFound, NoCoordinator.
     """
-    rows: list[Row] = questions.query("topology-change", json.dumps({"changes": list(changes), "dry": dry}))["changes"]
+    answer = questions.query("topology-change", json.dumps({"changes": list(changes), "dry": dry}))
+    if not dry:
+        follow(changes, answer, lambda: questions.query("purges"), _Progress())
+    rows: list[Row] = answer["changes"]
     return rows
+
+
+class _Progress:
+    """Says on stderr what is left, from time to time."""
+
+    def __init__(self) -> None:
+        self._not_before_s = time.monotonic() + PROGRESS_S
+
+    def __call__(self, queue: str, left: int) -> None:
+        if time.monotonic() >= self._not_before_s:
+            self._not_before_s = time.monotonic() + PROGRESS_S
+            click.echo(f"{left} messages of the queue {queue} are left", err=True)
 
 
 def change(mesh: str | None, as_json: bool, change: Mapping[str, Any], done: str, nothing: str) -> None:

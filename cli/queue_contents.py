@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from mesh.cli import output
 from mesh.cli.attach import Questions, attached, mesh_option
 
 from mesh.client.options import Options
-from mesh.errors import MeshError, UsageError
+from mesh.errors import MeshError, NotFound, UsageError
 from mesh.ids import task_id
 from mesh.wire.bodies import decode_call
 from mesh.wire.entries import Message
@@ -107,11 +108,14 @@ def export(name: str, file: Path, mesh: str | None, as_json: bool) -> int:
     """Write the messages that wait in QUEUE to FILE.
 
     One JSON object in a line; they stay in the queue. FILE - is standard output. What is handed out meanwhile may be missing. Exit code 1
-    when messages with large bodies, which are kept elsewhere, had to be left out.
+    when messages had to be left out because their large body is lost, or ended while it was read.
     """
     written = left_out = 0
     with attached(Options({"mesh": mesh})) as questions, click.open_file(str(file), "w", encoding="utf-8") as stream:
         for row in pages(questions, name):
+            chunks = row.pop("chunks")
+            if chunks is not None:
+                row["body"] = large_body(questions, chunks)
             if row["body"] is None:
                 left_out += 1
             else:
@@ -120,11 +124,21 @@ def export(name: str, file: Path, mesh: str | None, as_json: bool) -> int:
     if as_json and str(file) != "-":
         output.print_json({"written": written, "left_out": left_out})
     else:
-        click.echo(
-            f"wrote {output.counted(written, 'message')} of {name}" + (f"; left out {left_out} with large bodies" if left_out else ""),
-            err=True,
-        )
+        gone = f"; left out {left_out} whose large body was not there any more" if left_out else ""
+        click.echo(f"wrote {output.counted(written, 'message')} of {name}{gone}", err=True)
     return int(left_out > 0)
+
+
+def large_body(questions: Questions, chunks: dict[str, Any]) -> str | None:
+    """The body of a message that is kept in pieces, as base64; None when it is not there any more."""
+    body = bytearray()
+    try:
+        for index in range(chunks["count"]):
+            body += base64.b64decode(questions.query("chunk", json.dumps({"body": chunks["body"], "index": index}))["data"])
+    except NotFound:
+        return None
+    whole = (len(body), zlib.crc32(body)) == (chunks["size"], chunks["digest"])
+    return base64.b64encode(body).decode("ascii") if whole else None
 
 
 def pages(questions: Questions, queue: str) -> Iterator[dict[str, Any]]:

@@ -51,6 +51,7 @@ class _Call(click.Command):
 @click.option("--routing-key", metavar="KEY", help="What the exchange looks at.")
 @click.option("--header", "headers", metavar="NAME=VALUE", multiple=True, help="For a headers exchange; may be repeated.")
 @click.option("--priority", type=click.IntRange(0, 255), metavar="N", help="0 to 255, higher ones run first.")
+@click.option("--expires", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Not begun by then, it does not run.")
 @click.option("--kwarg", "kwargs", metavar="NAME=VALUE", multiple=True, help="A keyword argument; may be repeated.")
 @click.option("--no-wait", is_flag=True, help="Print the task's id as soon as the mesh has it.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait so long for the result.  [default: for ever]")
@@ -65,6 +66,7 @@ def call(
     routing_key: str | None,
     headers: tuple[str, ...],
     priority: int | None,
+    expires: float | None,
     kwargs: tuple[str, ...],
     no_wait: bool,
     timeout: float | None,
@@ -78,8 +80,8 @@ def call(
     """
     values = [read_value(text) for text in args]
     named = dict(read_pair(text) for text in kwargs)
-    said = {"queue": queue, "exchange": exchange, "routing_key": routing_key, "headers": read_headers(headers), "priority": priority}
-    options = given(said)
+    way = {"queue": queue, "exchange": exchange, "routing_key": routing_key, "headers": read_headers(headers)}
+    options = given({**way, "priority": priority, "expires": expires})
     with _application(mesh) as application:
         if app is not None:
             loaded = load(app)

@@ -116,7 +116,33 @@ def _topology(machine: Machine, argument: str) -> bytes:
 
 def _topology_change(machine: Machine, argument: str) -> bytes:
     """Changes of the routing tables (mesh/wire/topology_changes.py); answers what became of each, when every node that is here has them."""
-    return _encode({"changes": machine.broker.declarations.change(argument, machine.election.term)})
+    term = machine.election.term
+    return _encode({"changes": machine.broker.declarations.change(argument, term), "term": term})
+
+
+def _purges(machine: Machine, argument: str) -> bytes:
+    """Queues of which a purge or a deletion has not dropped all yet; with another term than that of its answer it was broken off."""
+    return _encode({"term": machine.election.term, "queues": machine.broker.purge.left()})
+
+
+class ChunkAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """The argument of the question ``chunk``."""
+
+    body: str
+    """Its id, in hexadecimal digits."""
+    index: int
+
+
+def _chunk(machine: Machine, argument: str, then: Then) -> None:
+    """A piece of a large body, as base64."""
+    try:
+        asked = msgspec.json.decode(argument, type=ChunkAsked)
+        body = bytes.fromhex(asked.body)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidTopology(f"a question that is not possible: {error}") from None
+    gone = f"not-found: chunk {asked.index} of the body {asked.body} is not here: its message has ended, or it is lost"
+    if not machine.bodies.read(body, asked.index, lambda data: then(_encode({"data": data}), "" if data is not None else gone)):
+        raise NotFound(gone.removeprefix("not-found: "))
 
 
 class Consumption(msgspec.Struct, forbid_unknown_fields=True):
@@ -170,11 +196,13 @@ QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "forget": _forget,
     "topology": _topology,
     TOPOLOGY_CHANGE: _topology_change,
+    "purges": _purges,
     "consumers": _consumers,
     "route": _route,
 }
 LATER: dict[str, Callable[[Machine, str, Then], None]] = {
     "messages": _messages,
     "move": _move,
+    "chunk": _chunk,
 }
 """Questions whose answer may have to be read from the disk first."""

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from mesh.client.client import Client
 from mesh.client.consumers import Subscription
+from mesh.client.purging import follow
 from mesh.errors import BodyTooLarge, Closed, InvalidTopology, NoCoordinator, PublishError, UsageError
 from mesh.messaging.consumer import Callback, Consumer, run
 from mesh.messaging.exchange import Binding, Change, Exchange
@@ -272,7 +273,10 @@ class Connection:
         return int(self._change([row])[0]["messages"])
 
     def purge(self, queue: str | Queue) -> int:
-        """Drop what waits in a queue; returns how many messages that were. Consumers keep what they hold. Raises as :meth:`declare`."""
+        """Drop what waits in a queue; returns how many messages that were when all are gone, however long that takes.
+
+        Consumers keep what they hold. Raises as :meth:`declare`; NoCoordinator also when it was broken off, and a part is left.
+        """
         return int(self._change([{"do": "purge", "name": queue_name(queue)}])[0]["messages"])
 
     def length(self, queue: str | Queue) -> int:
@@ -282,8 +286,10 @@ class Connection:
         return next((row["ready"] + row["delayed"] for row in status["queues"] if row["name"] == name), 0)
 
     def _change(self, changes: list[Change]) -> list[dict[str, Any]]:
-        answer = self._ask("topology-change", json.dumps({"changes": changes, "owner": self._client.consumers.program}))
-        rows: list[dict[str, Any]] = json.loads(answer)["changes"]
+        asked = json.dumps({"changes": changes, "owner": self._client.consumers.program})
+        answer: dict[str, Any] = json.loads(self._ask("topology-change", asked))
+        follow(changes, answer, lambda: json.loads(self._ask("purges", "")), lambda queue, left: None)
+        rows: list[dict[str, Any]] = answer["changes"]
         return rows
 
     def _ask(self, what: str, argument: str) -> bytes:

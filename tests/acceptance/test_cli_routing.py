@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -128,7 +129,22 @@ def test_messages_are_moved_exported_purged_and_imported(server: Machine) -> Non
     server.mesh("queue", "import", "b.jsonl", "--queue", "c", "--new-ids")
     (again,) = waiting(server, "c")
     assert again not in ids
-    assert "deleted the queue b with 1 messages" in server.mesh("queue", "delete", "b").stdout
+    assert "deleted the queue b with 1 message" in server.mesh("queue", "delete", "b").stdout
+
+
+def test_large_bodies_are_exported_and_imported(server: Machine) -> None:
+    body = base64.b64encode(bytes(range(256)) * 1200).decode()
+    row = {"id": "large", "queue": "large", "task": "", "body": body, "properties": None}
+    (server.work / "large.jsonl").write_text(json.dumps(row))
+    server.mesh("queue", "import", "large.jsonl")
+    assert "wrote 1 message of large" in server.mesh("queue", "export", "large", "again.jsonl").stderr
+    (again,) = [json.loads(line) for line in (server.work / "again.jsonl").read_text().splitlines()]
+    assert (again["id"], again["body"]) == ("large", body)
+
+
+def test_a_call_that_nobody_begins_in_time_expires(server: Machine) -> None:
+    late = server.mesh("call", "make", "1", "-Q", "nobody", "--expires", "0.2", "--timeout", str(DEADLINE_S), check=False)
+    assert (late.returncode, "expire" in late.stdout + late.stderr) == (1, True)
 
 
 def test_what_is_declared_otherwise_or_not_possible_is_one_line(server: Machine) -> None:

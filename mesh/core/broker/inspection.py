@@ -20,7 +20,7 @@ from mesh.core.cluster.topology import Topology
 from mesh.core.kinds import kind_of
 from mesh.core.stamps import in_queue
 from mesh.errors import InvalidTopology
-from mesh.wire.entries import HELD_LISTS, Entry, Message
+from mesh.wire.entries import HELD_LISTS, Chunks, Entry, Message
 from mesh.wire.topology import Properties
 from mesh.wire.topology_changes import QueueName
 
@@ -211,8 +211,14 @@ def _page(dots: Iterator[Dot], count: int) -> tuple[list[Dot], bool]:
     return taken, False
 
 
+def _chunks(chunks: Chunks | None) -> dict[str, Any] | None:
+    if chunks is None:
+        return None
+    return {"body": chunks.body.hex(), "count": chunks.count, "size": chunks.size, "digest": chunks.digest}
+
+
 def _row(message: Message) -> dict[str, Any]:
-    """A message for people and files; the body is base64, or null when it is large and elsewhere."""
+    """A message for people and files; the body is base64, or null when it is large: then ``chunks`` says how to ask for it."""
     row: dict[str, Any] = {
         "id": message.id,
         "queue": message.queue,
@@ -222,6 +228,7 @@ def _row(message: Message) -> dict[str, Any]:
         "eta_ms": message.eta_ms,
         "max_deliveries": message.max_deliveries,
         "body": message.body if message.chunks is None else None,
+        "chunks": _chunks(message.chunks),
         "properties": None,
     }
     if message.properties is not None:

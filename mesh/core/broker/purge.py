@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1000
 """Messages in one turn: 40 ms. A loop that stands still for half of the heartbeat timeout steps down (R12)."""
+PATIENCE_S = 3.0
+"""A question is answered within this time, though not all may be dropped by then: who asked follows it (the question `purges`)."""
 WAITING = (RecordState.READY, RecordState.DELAYED)
 REASONS = {
     "purged": "the queue {!r} was purged before the task ran",
@@ -34,7 +36,8 @@ class Purge:
         """Queue to (what happened to it, for each journal the last sequence that is to go)."""
         self._dropped_upto: dict[str, dict[bytes, int]] = {}
         """Queue and journal to how far what is on the disk only has gone."""
-        self._when_done: list[Callable[[], None]] = []
+        self._when_done: list[tuple[float, Callable[[], None]]] = []
+        """(until when it waits, action)."""
 
     def drop(self, queue: str, what: str) -> None:
         """Drop all that waits in a queue, ``purged`` or ``deleted``. Tasks fail with TaskDropped: somebody may wait for them."""
@@ -45,11 +48,19 @@ class Purge:
         self.go_on()
 
     def when_done(self, action: Callable[[], None]) -> None:
-        """Run ``action`` when all that was to be dropped so far is; at once when it is. Never, when the reign ends before."""
+        """Run ``action`` when all that was to be dropped so far is, at once when it is, but not later than who asked waits for an answer.
+
+        Never, when the reign ends before.
+        """
         if self.under_way:
-            self._when_done.append(action)
+            self._when_done.append((self._broker.now + PATIENCE_S, action))
         else:
             action()
+
+    def left(self) -> dict[str, int]:
+        """The queues of which something is still to be dropped, with what waits in them."""
+        queues = self._broker.queues
+        return {queue: queues[queue].length if queue in queues else 0 for queue in self.under_way}
 
     def reset(self) -> None:
         """The reign is over: who asked did not hear that it is done, and may ask again."""
@@ -63,11 +74,14 @@ class Purge:
         for queue, (what, upto) in list(self.under_way.items()):
             left -= self._drop_some(queue, REASONS[what].format(queue), upto, left)
             if left <= 0:
-                return
+                break
             del self.under_way[queue], self._dropped_upto[queue]
-        done, self._when_done = self._when_done, []
-        for action in done:
-            action()
+        waiting, self._when_done = self._when_done, []
+        for until, action in waiting:
+            if self.under_way and self._broker.now < until:
+                self._when_done.append((until, action))
+            else:
+                action()
 
     def _drop_some(self, queue: str, why: str, upto: dict[bytes, int], most: int) -> int:
         """How many were dropped: as many as wanted, unless there were fewer."""

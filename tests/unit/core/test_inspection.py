@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -73,6 +74,21 @@ def test_peek_goes_on_on_the_disk_when_memory_has_too_few() -> None:
     _, client = filled(FEW_BYTES)
     rows = ask(client, "messages", queue="q", count=20)["messages"]
     assert [row["id"] for row in rows] == IDS[:20]
+
+
+def test_a_large_body_is_had_piece_by_piece() -> None:
+    cluster = Cluster("ab", max_body_bytes=1 << 20)
+    cluster.until(cluster.agreed, 10.0)
+    client, body = cluster.client("b"), bytes(range(256)) * 1000
+    client.submit_large("t1", body)
+    cluster.run(1.0)
+    (row,) = ask(client, "messages", queue="q")["messages"]
+    chunks = row["chunks"]
+    assert (row["body"], chunks["size"], chunks["digest"]) == (None, len(body), zlib.crc32(body))
+    parts = [ask(client, "chunk", body=chunks["body"], index=index)["data"] for index in range(chunks["count"])]
+    assert b"".join(base64.b64decode(part) for part in parts) == body
+    for index, id in ((chunks["count"], chunks["body"]), (0, "00"), (0, "no digits")):
+        assert client.ask("chunk", json.dumps({"body": id, "index": index})).error
 
 
 def test_what_a_worker_holds_is_not_shown() -> None:

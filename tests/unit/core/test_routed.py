@@ -341,7 +341,7 @@ def test_a_long_queue_is_purged_in_turns_and_nothing_of_it_runs_meanwhile(monkey
     cluster.until(lambda: len(client.got(Answer)) == 2)
     assert cluster.now - began > 0.4
     cluster.run(0.5)
-    assert json.loads(client.got(Answer)[-1].body) == {"changes": [{"changed": True, "messages": 200 - len(held_before)}]}
+    assert json.loads(client.got(Answer)[-1].body)["changes"] == [{"changed": True, "messages": 200 - len(held_before)}]
     assert list(worker.held) == ["later"]
     assert len(client.results()) == 200
 

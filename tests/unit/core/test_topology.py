@@ -220,6 +220,22 @@ def test_a_purge_drops_what_is_on_the_disk_only() -> None:
     assert not worker.deliveries
 
 
+def test_a_long_purge_is_answered_before_its_end_and_can_be_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.core.broker.purge.AT_ONCE", 10)
+    cluster = Cluster("a")
+    client = cluster.client("a")
+    client.submit(*[f"t{number:04}" for number in range(1000)])
+    began_s = cluster.now
+    seen = json.loads(client.change({"do": "purge", "name": "q"}).body)
+    assert seen["changes"] == [{"changed": True, "messages": 1000}]
+    assert 3.0 <= cluster.now - began_s < 3.5
+    (left,) = json.loads(client.ask("purges").body)["queues"].values()
+    assert 0 < left < 1000
+    cluster.run(5.0)
+    assert json.loads(client.ask("purges").body) == {"term": seen["term"], "queues": {}}
+    assert not cluster["a"].broker.queues
+
+
 def test_dry_changes_are_told_and_not_made(alone: tuple[Cluster, Client]) -> None:
     cluster, client = alone
     changes = (exchange("x"), queue("q"), bind("x", "q"))
