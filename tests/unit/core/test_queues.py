@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.config import Settings
+from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.lanes import Run
 from mesh.core.broker.queues import Queue, Record
 from mesh.core.broker.selection import SAMPLES_MAX, Ageing, take
@@ -206,3 +207,15 @@ def test_of_messages_that_come_after_a_pause_the_pause_does_not_count_as_waiting
     for tick in range(1000):
         ageing.came(1, float(tick))  # nothing more has come
     assert ageing.rank(0, 1)[0] == 999.0
+
+
+def test_two_records_of_one_place_and_one_instant_are_both_due() -> None:
+    """One took the place of the other: a message that was written anew keeps its order (found by a seed of the simulation)."""
+    clocks = SimpleNamespace(skew_ms=lambda owner: 0, knows_clock_of=lambda owner: True, now=0.0)
+    delayed = Delayed(clocks, Settings())  # type: ignore[arg-type]
+    both = [Record(Message(id, "q", "a", b"", eta_ms=1000), JOURNAL, 1, 7) for id in ("t1", "t2")]
+    for item in both:
+        item.state = RecordState.DELAYED
+        delayed.add(item)
+    assert delayed.take_due(999) == []
+    assert delayed.take_due(1000) == both
