@@ -419,7 +419,7 @@ def i12_everything_is_bounded(world: World) -> None:
             "watchers": (len(broker.watchers.keys() - excuses), 0),
             "leases known to deputies": (len(replication.leases.soft.keys() - excuses), 0),
             "queues": (len(broker.queues), len((broker.records.keys() | _paged(machine)) & excuses)),
-            "workers": (sum(worker.orphaned_at is None for worker in broker.workers.values()), len(world.workers)),
+            "workers": (sum(worker.orphaned_at is None for worker in broker.workers.values()), len(world.workers) + len(world.talkers)),
             "workers at a node that is no coordinator": (0 if broker.active else len(broker.workers), 0),
             "silent sessions": (sum(_is_silent(world, session.heard_at) for session in machine.edge.sessions.values()), 0),
             "peers": (len(machine.membership.peers), nodes - 1),

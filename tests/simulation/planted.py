@@ -14,6 +14,7 @@ from mesh.core.broker.broker import Broker
 from mesh.core.broker.dead_lettering import DeadLettering
 from mesh.core.broker.expiry import Expiry
 from mesh.core.broker.lost_and_found import LostAndFound
+from mesh.core.broker.plain import is_plain
 from mesh.core.broker.queues import Record
 from mesh.core.broker.selection import Ageing, Rank
 from mesh.core.broker.takeover import Takeover
@@ -421,6 +422,15 @@ def message_settled_elsewhere_stays_queued(
     """R16: done anywhere is done everywhere."""
     if not isinstance(entry, Message):
         on_settled(broker, journal, sequence, entry)
+
+
+@replaces(Broker, "_lose")
+def message_dies_with_its_consumer(lose: Callable[..., None], broker: Broker, record: Record, how: str) -> None:
+    """I20: what nobody acknowledged is handed to another consumer."""
+    if is_plain(record.message):
+        broker.withdraw(record)
+    else:
+        lose(broker, record, how)
 
 
 @replaces(Policies, "of_mesh")

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from mesh.config import Settings
-from tests.simulation import expiry, fleeting, invariants, topology
+from tests.simulation import expiry, fleeting, invariants, plain, topology
 from tests.simulation.faults import Fault, arm, forget_replaced, gentle_schedule, heal, schedule, sides, weight
 from tests.simulation.world import Load, World
 
@@ -72,7 +72,17 @@ def plan(seed: int) -> Plan:
     routed = not settings.max_length and random.Random(seed * 13 + 3).random() < 0.3
     expiring = not settings.max_length and random.Random(seed * 17 + 5).random() < 0.2
     passing = not settings.max_length and random.Random(seed * 19 + 7).random() < 0.25
-    load = Load(poison=0.1 if poison else 0.0, big=big, large=large, burst=burst, topology=routed, expiring=expiring, fleeting=passing)
+    talking = not settings.max_length and random.Random(seed * 23 + 11).random() < 0.4
+    load = Load(
+        poison=0.1 if poison else 0.0,
+        big=big,
+        large=large,
+        burst=burst,
+        topology=routed,
+        expiring=expiring,
+        fleeting=passing,
+        plain=talking,
+    )
     if gentle:
         faults = gentle_schedule(seed, nodes, 3, FAULTS_FROM_S, settings)
     else:
@@ -98,6 +108,7 @@ def simulate(seed: int | Plan, *, faults: list[Fault] | None = None) -> World:
     _calm_down(world)
     _check_end(world, faults)
     if not faults:
+        plain.i20_without_faults_nothing_comes_twice(world)
         invariants.a_queue_keeps_its_limit(world)
     if given.gentle or not faults:
         invariants.i14_without_faults_nothing_runs_twice(world)
@@ -142,11 +153,12 @@ def _still_missing(world: World) -> str:
 
 
 def _unfinished(world: World) -> str:
-    return invariants.unfinished(world) or topology.unfinished(world) or expiry.still_to_die(world)
+    return invariants.unfinished(world) or topology.unfinished(world) or expiry.still_to_die(world) or plain.unfinished(world)
 
 
 def _check_end(world: World, faults: list[Fault]) -> None:
     invariants.i1_confirmed_is_kept(world)
+    plain.i20_confirmed_is_seen_or_live(world)
     invariants.i8_attempts_are_limited(world, weight(faults, world.settings), sides(faults, world.settings))
     if world.declarers and not world.history.violations:
         topology.i16_all_nodes_have_the_same_topology(world)

@@ -19,6 +19,7 @@ SMALL_BATCHES = replace(SETTINGS, replicate_batch_bytes=1 << 12, link_window_byt
 ROUTED = Load(topology=True)
 EXPIRING = Load(expiring=True)
 FLEETING = Load(fleeting=True)
+PLAIN = Load(plain=True)
 SEEDS = 100
 """So many schedules, of those that ``make simulate`` runs, or of one kind with other dice, have to be enough."""
 
@@ -57,6 +58,7 @@ SLEEPING_WORKERS = [Fault("worker_pause", 3.0, 3.2, host) for host in ("n0", "n1
 CASES = [
     Case("lazy_fsync", "I4"),
     Case("lazy_fsync", "R7"),
+    Case("message_dies_with_its_consumer", "I20", CUTS, load=PLAIN),
     Case("lazy_fsync", "I1", [Fault("slow_disk", 2.0, 9.0, "n0"), *again(Fault("power_cut", 0, 0.3, "n0"), 4.0, 6.0, 8.0)], nodes=1),
     Case("copies_over_live_nodes", "R6"),
     Case("context_kept_when_entries_are_dropped", "I2"),

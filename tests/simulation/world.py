@@ -23,6 +23,7 @@ from tests.simulation.fleeting import FleetingHistory, Passer, i19_it_is_on_no_d
 from tests.simulation.history import History
 from tests.simulation.host import Host
 from tests.simulation.parts import Disk, Network
+from tests.simulation.plain import Talker, TalkHistory
 from tests.simulation.programs import TICK_S as PROGRAM_TICK_S
 from tests.simulation.programs import Client, Program, Worker
 from tests.simulation.topology import Declarer, TopologyHistory
@@ -47,6 +48,8 @@ class Load:
     burst: int = 0
     topology: bool = False
     """Programs change exchanges, queues and bindings, and publish through them."""
+    plain: bool = False
+    """Programs publish and consume plain messages, and die with them."""
     expiring: bool = False
     """Programs publish what expires, and what goes on as a dead letter."""
     fleeting: bool = False
@@ -91,6 +94,8 @@ class World:
         self.declarers += [Undertaker(self, f"u{index}", f"n{index}") for index in range(nodes if self.load.expiring else 0)]
         self.fleeting = FleetingHistory()
         self.declarers += [Passer(self, f"f{index}", f"n{index}") for index in range(nodes if self.load.fleeting else 0)]
+        self.talk = TalkHistory()
+        self.talkers = [Talker(self, f"p{index}", f"n{index}") for index in range(nodes if self.load.plain else 0)]
         self.workers = [Worker(self, f"k{index}", f"n{index}") for index in range(nodes)]
 
     # -- scheduling --------------------
@@ -112,7 +117,7 @@ class World:
         """Start every node and program."""
         for host in self.hosts.values():
             self.after(self.rng.uniform(0, 0.3), host.start)
-        for program in [*self.clients, *self.workers, *self.declarers]:
+        for program in [*self.clients, *self.workers, *self.declarers, *self.talkers]:
             self.after(self.rng.uniform(0.3, 0.6), self.tick_program, program)
 
     def tick_program(self, program: Program) -> None:
