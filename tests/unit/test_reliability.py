@@ -57,7 +57,7 @@ def test_a_leak_shows_as_a_slope_once_the_process_is_warm() -> None:
     leaking = [Sample(5.0 * n, "a", 1, 50 + n / 72, 20, 3 + n / 72) for n in range(200)]  # 72 samples in six minutes: 10 MB/h
     young = [Sample(5.0 * n, "b", 2, 50, 20, 3) for n in range(20)]
     (slope,) = slopes([*leaking, *young])
-    assert (round(slope.rss_mb_per_h), round(slope.disk_mb_per_h)) == (10, 10)
+    assert (round(slope.rss_mb_per_h), round(slope.rss_late_mb_per_h), round(slope.disk_mb_per_h)) == (10, 10, 10)
     assert slope.files_per_h == 0
 
 
@@ -67,6 +67,13 @@ def test_noise_of_a_short_run_is_no_leak_and_real_growth_is() -> None:
     assert slopes(noise)[0].leaks() == []
     told = [leak.partition(" without slope:")[0] for leak in slopes(leaking)[0].leaks()]
     assert told == ["memory", "open files", "disk"]
+
+
+def test_tables_that_fill_up_at_first_are_no_leak() -> None:
+    filling = [Sample(5.0 * n, "a", 1, 50 + min(n, 200) / 20, 40, 3) for n in range(700)]
+    (slope,) = slopes(filling)
+    assert slope.rss_mb_per_h > 5
+    assert slope.leaks() == []
 
 
 def test_of_tasks_that_ran_twice_it_is_told_where_and_when() -> None:

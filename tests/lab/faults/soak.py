@@ -25,10 +25,11 @@ WARM_UP_S = 120.0
 LEAST_SAMPLES = 12
 SETTINGS = {"MESH_RESULT_EXPIRES_S": "30"}
 """Results are kept for a day by default, and memory grows with them until the first go: what is looked for is growth that has no end."""
-RSS_SLOPE_MB_PER_H = 20.0
+RSS_SLOPE_MB_PER_H = 2.0
+"""In the second half of a process's samples: in the first the tables fill that have a limit (removed results, pages of the database)."""
 FILES_SLOPE_PER_H = 5.0
 DISK_SLOPE_MB_PER_H = 20.0
-RSS_NOISE_MB = 4.0
+RSS_NOISE_MB = 1.0
 FILES_NOISE = 4.0
 DISK_NOISE_MB = 4.0
 """Less growth than this in all is no slope, however short the time was."""
@@ -162,6 +163,8 @@ class Slope(NamedTuple):
     minutes: float
     rss_mb: float
     rss_mb_per_h: float
+    rss_late_mb_per_h: float
+    """Of the second half."""
     files: float
     files_per_h: float
     disk_mb: float
@@ -171,8 +174,8 @@ class Slope(NamedTuple):
         """What grows, beyond noise."""
         hours = self.minutes / 60
         found = []
-        if self.rss_mb_per_h > max(RSS_SLOPE_MB_PER_H, RSS_NOISE_MB / hours):
-            found.append(f"memory without slope: {self.rss_mb_per_h:+.0f} MB/h on {self.host}")
+        if self.rss_late_mb_per_h > max(RSS_SLOPE_MB_PER_H, RSS_NOISE_MB / (hours / 2)):
+            found.append(f"memory without slope: {self.rss_late_mb_per_h:+.1f} MB/h on {self.host}")
         if self.files_per_h > max(FILES_SLOPE_PER_H, FILES_NOISE / hours):
             found.append(f"open files without slope: {self.files_per_h:+.1f}/h on {self.host}")
         if self.disk_mb_per_h > max(DISK_SLOPE_MB_PER_H, DISK_NOISE_MB / hours):
@@ -189,7 +192,9 @@ def slopes(samples: list[Sample]) -> list[Slope]:
         if len(mine) < LEAST_SAMPLES:
             continue
         hours = [(sample.at_s - mine[0].at_s) / 3600 for sample in mine]
-        rss = statistics.linear_regression(hours, [sample.rss_mb for sample in mine])
+        memory, half = [sample.rss_mb for sample in mine], len(mine) // 2
+        rss = statistics.linear_regression(hours, memory)
+        late = statistics.linear_regression(hours[half:], memory[half:])
         files = statistics.linear_regression(hours, [float(sample.files) for sample in mine])
         disk = statistics.linear_regression(hours, [sample.disk_mb for sample in mine])
         found.append(
@@ -199,6 +204,7 @@ def slopes(samples: list[Sample]) -> list[Slope]:
                 60 * hours[-1],
                 mine[-1].rss_mb,
                 rss.slope,
+                late.slope,
                 statistics.median(sample.files for sample in mine),
                 files.slope,
                 mine[-1].disk_mb,
