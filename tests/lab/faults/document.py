@@ -87,8 +87,8 @@ In 3 of 20 runs with other work beside them the row 16 (30 %) ran 10 to 32 tasks
 table's rows of fault 16 are older.
 
 The soak ran while tests and the rows above took both cores. In the first half of it a node's memory grows, as tables fill that have a limit
-(ids of removed results, pages of the database), so the second half is what counts. Before, a deputy remembered each message that ended while
-it had nothing to tell the coordinator: 562,533 ids and 132 MB after 100 s at 7,000 tasks/s, now none and 75 MB, with 39,000 results kept.
+(ids of removed results, pages of the database), so the second half is what counts. Before, a deputy remembered each message that ended
+while it had nothing to tell the coordinator: 562,533 ids and 132 MB after 100 s at 7,000 tasks/s; now none and 75 MB.
 
 Fault 23 needs groups, chords, schedules and rate limits. A disk that loses or damages what was synced, clocks that drift, frames that come
 twice or in another order, and a power cut of one of several nodes at any instant are the [simulation's](hacking.md#the-simulation).
