@@ -71,6 +71,8 @@ def publish(
     else:
         for id in published.ids:
             click.echo(id)
+        if not transient and not published.copies and published.unroutable < len(published.ids):
+            click.echo("they are in memory only, as their queue is temporary", err=True)
         if published.unroutable:
             click.echo(f"{published.unroutable} of them were in no queue's way and were dropped; --mandatory makes that an error", err=True)
 

@@ -37,6 +37,7 @@ class WayOptions(TypedDict, total=False):
     routing_key: str | None
     priority: int | None
     headers: Headers | None
+    persistent: bool | None
     affinity: Literal["local", "any"] | None
     node: str | None
     worker: str | None

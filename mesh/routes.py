@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DESTINATION = ("queue", "exchange", "routing_key")
 PLACES = ("affinity", "node", "worker")
-WAY_OPTIONS = (*DESTINATION, "priority", "headers", *PLACES)
+WAY_OPTIONS = (*DESTINATION, "priority", "headers", "persistent", *PLACES)
 """What a route, a task and a call may say of the way."""
 ROUTE_OPTIONS = (*WAY_OPTIONS, "exchange_type")
 AFFINITIES = ("local", "any")
@@ -141,6 +141,8 @@ def check_way(what: str, options: Options) -> None:
     priority = options.get("priority")
     if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= PRIORITY_MAX):
         raise UsageError(f"{what}: priority must be a whole number from 0 to {PRIORITY_MAX}, not {priority!r:.80}")
+    if options.get("persistent") not in (None, True, False):
+        raise UsageError(f"{what}: persistent must be True or False, not {options['persistent']!r:.80}")
     if options.get("headers") is not None:
         try:
             check_headers(what, options["headers"])
@@ -211,14 +213,15 @@ class Router:
         queue, exchange, routing_key = self._destination(levels)
         priority = _first(levels, "priority")
         headers: Headers = _first(levels, "headers") or {}
+        transient = _first(levels, "persistent") is False
         target = _target(levels)
         if priority is None:
             priority = self._conf.task_default_priority or 0
         if queue:
             self._check_exists(task, queue)
-            if not (priority or headers or target):
+            if not (priority or headers or target or transient):
                 return Way(queue, None)
-        return Way(queue, Properties(exchange, routing_key, dict(headers), priority, target=target, mandatory=True))
+        return Way(queue, Properties(exchange, routing_key, dict(headers), priority, transient=transient, target=target, mandatory=True))
 
     def _destination(self, levels: Sequence[Options]) -> tuple[str, str, str]:
         """(queue, exchange, routing key): the queue alone, or nothing of it."""

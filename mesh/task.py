@@ -169,8 +169,9 @@ class Task(Generic[P, R], metaclass=TaskClass):
         """Submit a call with options; returns and raises as :meth:`delay` does, and Unroutable when no queue takes it.
 
         ``queue``, or ``exchange`` and ``routing_key``, replace what the task or ``app.conf`` say (:class:`mesh.routes.Router` has the
-        rules); ``headers`` are for a headers exchange. ``priority`` is from 0 to 255, higher ones first. ``affinity="local"`` prefers
-        workers on the node that the task is submitted at, ``node=`` and ``worker=`` name the only one. ``task_id`` (1 to 255 characters)
+        rules); ``headers`` are for a headers exchange. ``priority`` is from 0 to 255, higher ones first. ``persistent=False`` keeps
+        the task and its result in memory only, gone when all nodes that have them stop. ``affinity="local"`` prefers workers on the node
+        that the task is submitted at, ``node=`` and ``worker=`` name the only one. ``task_id`` (1 to 255 characters)
         replaces the random one, and the mesh runs one id once; ``countdown`` is in seconds from now. ``expires`` is in
         seconds from now, too, or an instant (a datetime with a time zone): what no worker was given by then fails with TaskExpired, and
         its state is REVOKED. ``max_deliveries`` (1 to 1,000) is how often it may be delivered before it fails with DeliveriesExhausted.

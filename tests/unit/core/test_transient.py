@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mesh.core.broker.bodies import ORPHAN_S
 from mesh.core.cluster.scopes import fleeting_name, is_transient
 from mesh.wire import frames
-from mesh.wire.entries import DeadLetter, Entry, Message, Result
+from mesh.wire.entries import Chunk, DeadLetter, Entry, Message, Result
 from mesh.wire.messages import Confirm, Go, Held, Submit
 from mesh.wire.topology import Binding, Exchange, Properties, QueueDeclaration
 from tests.unit.core.cluster import Cluster
@@ -298,3 +299,38 @@ def test_transient_messages_stay_in_memory_while_those_beside_them_are_paged_out
 def test_a_confirm_of_nothing_transient_is_as_before(cluster: Cluster, client: Client) -> None:
     number = client.submit("t1", "t2")
     assert client.got(Confirm)[-1] == Confirm(number, 1, "", client.got(Confirm)[-1].warnings)
+
+
+@pytest.mark.parametrize("leaves", ["member", "coordinator"])
+def test_who_leaves_politely_takes_nothing_transient_along(leaves: str) -> None:
+    cluster = three()
+    leader = cluster.coordinator
+    (deputy,) = cluster[leader].replication.deputies
+    (member,) = set("abc") - {leader, deputy}
+    name = member if leaves == "member" else leader
+    client = cluster.client(name)
+    client.number += 1
+    client.send(Submit(client.number, [Message("t1", "q", "", BODY, properties=Properties(transient=True))]))
+    cluster.until(lambda: client.confirm(client.number))
+    cluster.leave(name)
+    cluster.until(lambda: cluster.coordinator not in ("", *([name] if leaves == "coordinator" else [])), 15.0)
+    cluster.run(1.0)
+    assert held(cluster, cluster.coordinator) == {"t1": "q"}
+    assert_nothing_is_on_a_disk(cluster)
+
+
+def test_large_bodies_of_transient_messages_pass_over_the_disk_and_their_messages_do_not() -> None:
+    cluster = Cluster("a", max_body_bytes=1 << 20)
+    client = cluster.client("a")
+    rows(client.change(queue("q", durable=False)))
+    client.submit_large("t1", bytes(200_000))
+    cluster.run(0.5)
+    worker = cluster.worker("a")
+    cluster.run(0.5)
+    assert list(worker.held) == ["t1"]
+    assert not [entry for entry in written(cluster) if isinstance(entry, Message)]
+    assert [entry for entry in written(cluster) if isinstance(entry, Chunk)]
+    cluster.crash("a")
+    cluster.start("a")
+    cluster.run(ORPHAN_S + 20)
+    assert not [entry for entry in written(cluster) if isinstance(entry, Chunk)], "nothing refers to them any more"

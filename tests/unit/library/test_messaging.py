@@ -395,3 +395,20 @@ def test_a_message_says_closed_after_the_connection_was_closed(app: Mesh, queue:
         message = get(connection, queue)
     with pytest.raises(Closed):
         message.ack()
+
+
+# -- in memory only --------------------
+
+
+def test_a_transient_message_is_confirmed_without_a_copy_and_arrives(connection: Connection, queue: str) -> None:
+    assert connection.publish("durable", routing_key=queue).copies == 1
+    assert connection.publish("transient", routing_key=queue, persistent=False).copies == 0
+    assert connection.publish_many(["a", "b"], routing_key=queue, persistent=False).copies == 0
+    arrived = [get(connection, queue) for _ in range(4)]
+    assert [message.body for message in arrived] == ["durable", "transient", "a", "b"]
+
+
+def test_what_is_published_to_a_temporary_queue_is_transient(connection: Connection, queue: str) -> None:
+    connection.declare(Queue(queue, durable=False))
+    assert connection.publish("body", routing_key=queue).copies == 0
+    assert get(connection, queue).body == "body"

@@ -338,3 +338,14 @@ def test_conf_is_read_and_written_as_attributes_and_as_items(app: Mesh) -> None:
     app.conf.task_routes = {"a": "b"}
     with pytest.raises(TypeError):
         app.conf.task_routes["c"] = "d"
+
+
+def test_a_task_is_transient_when_the_first_that_says_so_says_that_it_is_not_persistent(app: Mesh) -> None:
+    transient = Way("default", Properties(transient=True, mandatory=True))
+    assert way(app, "t", {"persistent": False}) == transient
+    assert way(app, "t", {}, {"persistent": False}) == transient
+    assert way(app, "t", {"persistent": False}, {"persistent": True}) == Way("default", None)
+    app.conf.task_routes = {"t": {"persistent": False}}
+    assert way(app, "t") == transient
+    with pytest.raises(UsageError, match="persistent must be True or False, not 'no'"):
+        way(app, "t", {}, {"persistent": "no"})
