@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mesh.cli.admission import Start, begin, check_same_secret, check_seeds_have_secret
+from mesh.cli.battery import has_battery
 from mesh.cli.lookout import Knocker, Visit, browse, own_addresses, strangers
 from mesh.cli.surroundings import Surroundings
 from mesh.discovery import local
@@ -155,6 +156,7 @@ class LocalNode:
             pid=os.getpid(),
             never_coordinate=self._wishes.never_coordinate,
             weight=options["weight"],
+            sleeps=has_battery(),
         )
         return transport, identity
 

@@ -124,6 +124,8 @@ class Identity:
     pid: int = 0
     never_coordinate: bool = False
     weight: int = 0
+    sleeps: bool = False
+    """The machine is one that sleeps, as far as is known."""
 
     def member(self, at_ms: int) -> Member:
         """The entry that says that this node belongs to the mesh."""
@@ -137,4 +139,5 @@ class Identity:
             never_coordinate=self.never_coordinate,
             weight=self.weight,
             pid=self.pid,
+            sleeps=self.sleeps,
         )

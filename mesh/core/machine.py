@@ -80,6 +80,9 @@ from mesh.wire.messages import (
 PATIENCE_S = 0.02
 """How long an acknowledged message may stay on the disk: with a publish that follows that is one transaction (decision 099)."""
 
+SLEEP_S = 60.0
+"""A machine that stood still for so long slept; shorter pauses are those of a busy or paused process."""
+
 
 class Machine:
     """One node. Every ``on_`` method takes an event; call :meth:`at` first in each turn, :meth:`flush` last."""
@@ -237,9 +240,13 @@ class Machine:
             self.introduce(self.recovery.members())
             former = self.membership.members.get(self.me.id)
             self.former_addresses = former.addresses if former is not None else []
+            self.me.sleeps = self.me.sleeps or (former is not None and former.sleeps)
             self.membership.announce_me(self.wall_ms)
         elif gap_s > self.settings.heartbeat_timeout_s / 2:
             self.election.woke_up(gap_s)
+            if gap_s >= SLEEP_S and not self.me.sleeps:
+                self.me.sleeps = True
+                self.membership.announce_me(self.wall_ms)
 
     def tick(self) -> None:
         """Do what is due; call at least every 50 ms."""

@@ -121,8 +121,8 @@ def _node(machine: Machine, member: Member) -> dict[str, Any]:
     reachable = membership.is_reachable(member.id)
     if me or reachable:
         state = "alive"
-    elif not member.present or (peer is not None and peer.left):
-        state = "away"
+    elif not member.present or (peer is not None and (peer.left or (member.sleeps and not peer.refused))):
+        state = "away"  # decision 117: of a machine that sleeps silence is no news, but a refused connection is
     else:
         state = "lost"
     if member.id == election.coordinator:

@@ -143,6 +143,8 @@ class Member(msgspec.Struct, array_like=True, tag=3):
     revision: int = 0
     """Rises with each new value for this id, so that the newest wins whoever wrote it."""
     pid: int = 0
+    sleeps: bool = False
+    """Its machine is one that sleeps: it has a battery, or slept while a node ran there."""
 
 
 class Setting(msgspec.Struct, array_like=True, tag=4):

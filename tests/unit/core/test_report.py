@@ -90,6 +90,36 @@ def test_the_report_says_who_is_there_and_what_they_are(busy: Cluster) -> None:
     }
 
 
+def test_r14_a_silent_node_whose_machine_sleeps_is_away_unless_its_host_refuses() -> None:
+    cluster = Cluster("abc")
+    cluster.until(cluster.agreed, 10.0)
+    for name in "bc":
+        cluster[name].me.sleeps = True
+        cluster.turn(cluster.nodes[name], cluster[name].membership.announce_me, 0)
+    cluster.run(1.0)
+    leader = cluster.client("a")
+    cluster.crash("b", vanish=True)
+    cluster.crash("c")
+    cluster.run(3.0)
+    assert {node["name"]: node["state"] for node in status(leader)["nodes"]} == {"a": "alive", "b": "away", "c": "lost"}
+
+
+def test_r14_a_node_that_slept_says_so_of_its_machine_from_then_on() -> None:
+    cluster = Cluster("ab")
+    cluster.until(cluster.agreed, 10.0)
+    cluster.pause("b", 10.0)
+    cluster.run(1.0)
+    assert not cluster["b"].me.sleeps, "that was short"
+    cluster.pause("b", 90.0)
+    cluster.run(3.0)
+    assert cluster["a"].membership.members["b"].sleeps
+    cluster.crash("b")
+    cluster.start("b")
+    cluster.run(3.0)
+    assert cluster["b"].me.sleeps
+    assert cluster["a"].membership.members["b"].sleeps
+
+
 def test_r23_the_report_says_how_far_clocks_are_apart(busy: Cluster) -> None:
     busy.nodes["b"].skew_s, busy.nodes["c"].skew_s = 3.5, -0.25
     busy.run(1)
