@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from mesh.client.homecoming import Homecoming
 from mesh.config import Settings
 from mesh.errors import MeshError, MeshNotFound, NotAllowed, RemoteProtocolError
 from mesh.transport.poller import Poller
@@ -97,6 +98,7 @@ class Link:
         self._search_until_s: float | None = None
         self._local_after_s = 0.0
         self._refusal: MeshError | None = None
+        self._homecoming = Homecoming(finder, self._greeting)
         self._sent = self._heard = True
         self._sent_s = self._heard_s = self._pinged_s = self._ticked_s = 0.0
 
@@ -158,6 +160,9 @@ class Link:
             self._sent, self._sent_s = False, now_s
         if self._heard or late:  # a program that was stopped itself can't tell how long the node was silent
             self._heard, self._heard_s = False, now_s
+        self._homecoming.tick(now_s)
+        if self.attached is not None and not self._channel_is_local:
+            self._look_homeward(now_s)
         if self.attached is not None:
             self._watch(now_s)
         if self.attached is None:
@@ -172,8 +177,21 @@ class Link:
         self.send(Detach())
         self._drop()
         self._end_search()
+        self._homecoming.close()
 
     # -- with a node --------------------
+
+    def _look_homeward(self, now_s: float) -> None:
+        """Go on with the node of this machine, as soon as it answers."""
+        found = self._homecoming.look(now_s)
+        if found is None or self._channel is None:
+            return
+        if self._poller is not None:
+            found[0].watch(self._poller)
+        self._homecoming.part(self._channel, now_s)
+        self._channel, self._channel_is_local = found[0], True
+        self._heard, self._heard_s = False, now_s
+        self._about_the_attachment(found[1])
 
     def _watch(self, now_s: float) -> None:
         assert self._channel is not None
@@ -205,6 +223,7 @@ class Link:
 
     def _drop(self) -> None:
         self.attached = None
+        self._homecoming.give_up()
         if self._channel is None:
             return
         self._channel.close()

@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 
 import pytest
+from mesh.discovery import local
 
-from mesh.client.link import BEATS_OF_SILENCE
+from mesh import ids
+from mesh.client import homecoming
+from mesh.client.link import BEATS_OF_SILENCE, Link
+from mesh.config import Settings
 from mesh.errors import MeshNotFound, NotAllowed, StateNotOurs
+from mesh.transport.attach import LocalSocket
 from mesh.wire.messages import Detach, Refused, Results, Submit, Watch
 from tests.polling import poll_until
 from tests.unit.client.fake_node import FakeNode
-from tests.unit.client.places import Place, drive
+from tests.unit.client.places import QUICK, Place, drive
 
 
 def test_it_attaches_to_the_node_on_this_machine(place: Place) -> None:
@@ -60,6 +65,70 @@ def test_it_attaches_again_when_the_node_was_killed_and_is_back(place: Place) ->
     node.start()
     drive(link, lambda: link.generation == 2)
     assert link.attached is not None
+    link.close()
+
+
+class Elsewhere:
+    """A search that finds one node."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self._found: list[LocalSocket] = [LocalSocket(node.path, ids.session_id())]
+
+    def take(self) -> LocalSocket | None:
+        return self._found.pop() if self._found else None
+
+    def close(self) -> None:
+        for channel in self._found:
+            channel.close()
+
+
+def abroad(place: Place) -> tuple[FakeNode, Link]:
+    """A link that is attached to a node of another machine, as the one of this machine is gone."""
+    away = place.node()
+    local.withdraw(place.home.run_dir)
+    finder = place.finder()
+    finder.search = lambda: Elsewhere(away)  # type: ignore[assignment,method-assign,return-value]
+    finder.remember = lambda attached: None  # type: ignore[method-assign]
+    link = Link(finder, "worker", "test", Settings(**QUICK))
+    drive(link, lambda: link.attached)
+    return away, link
+
+
+def test_it_goes_home_when_the_node_of_this_machine_is_back(place: Place) -> None:
+    away, link = abroad(place)
+    home = place.node()
+    drive(link, lambda: link.generation == 2)
+    assert len(home.attaches) == 1
+    assert away.detached == 0, "it will not be told that the worker is no more"
+    assert link.attached is not None
+    assert link.send(Watch(["a"]))
+    assert drive_for_one(link) == Results([], [("a", 7)])
+    home.stop()
+    drive(link, lambda: link.attached is None)
+    link.close()
+
+
+def test_the_old_connection_stays_until_the_new_way_is_known(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(homecoming, "PARTING_S", 0.3)
+    away, link = abroad(place)
+    place.node()
+    drive(link, lambda: link.generation == 2)
+    away.tell_all(Results([], [("void", 7)]))
+    came = drive(link, lambda: not link._homecoming._parting)
+    assert came == [], "what still comes by it is void"
+    link.close()
+
+
+def test_a_node_of_this_machine_that_does_not_answer_is_left_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(homecoming, "ANSWER_S", 0.1)
+    away, link = abroad(place)
+    home = place.node()
+    home.silent = True
+    looked = link._homecoming
+    drive(link, lambda: looked._candidate is not None)
+    drive(link, lambda: looked._candidate is None)
+    assert (link.generation, link.attached is not None) == (1, True)
+    assert away.detached == 0
     link.close()
 
 
