@@ -8,6 +8,7 @@ The first line of the docstring is the message when none is given.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Any, Literal
 
@@ -255,6 +256,71 @@ class WorkflowIncomplete(TaskError):
 
 class TaskExpired(TaskError):
     """The task was not begun before it expired: by its own ``expires``, or by the ``message_ttl`` of its queue."""
+
+
+class TaskRevokedError(TaskError):
+    """The task was revoked."""
+
+
+class WorkerLostError(TaskError):
+    """The worker was lost while it ran the task, which is delivered once only (``acks_early``)."""
+
+
+class SoftTimeLimitExceeded(TaskError):
+    """The task ran for longer than its soft time limit: raised in the task, which may catch it to clean up."""
+
+
+class TimeLimitExceeded(TaskError):
+    """The task ran for longer than its time limit, and was ended."""
+
+
+class MaxRetriesExceededError(TaskError):
+    """The task asked to be run again more often than ``max_retries`` allows."""
+
+
+class ResultInTask(UsageError, RuntimeError):
+    """A task waits for another one's result: use a chain or a chord, or allow it with ``get(disable_sync_subtasks=False)``."""
+
+
+# -- what a task raises to say how it goes on --------------------
+
+
+class TaskPredicate(MeshError):
+    """Raised in a task to say that it neither succeeded nor failed."""
+
+    fault = Fault.TASK
+
+
+class Ignore(TaskPredicate):
+    """The task gives up: it fails with this, and no handler of failures is called for it."""
+
+
+class Reject(TaskPredicate):
+    """The worker does not want the task: it goes to the dead letter exchange of its queue, or with ``requeue`` to another worker.
+
+    ``reason`` is for people. Each requeue counts as one of ``max_deliveries``.
+    """
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        super().__init__("" if reason is None else str(reason))
+        self.reason = reason
+        self.requeue = requeue
+
+
+class TaskReplaced(TaskPredicate):
+    """The task goes on as other ones: what ``self.replace()`` raises."""
+
+
+class Retry(TaskPredicate):
+    """The task is to be run again: what ``self.retry()`` raises.
+
+    ``exc`` is why, ``when`` the seconds from now, or the instant, before which it is not run.
+    """
+
+    def __init__(self, message: str = "", exc: BaseException | None = None, when: float | datetime | None = None) -> None:
+        super().__init__(message)
+        self.exc = exc
+        self.when = when
 
 
 # -- the machine's --------------------

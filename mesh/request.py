@@ -5,14 +5,18 @@ The names are Celery's. Most tasks ask for nothing, so each value is worked out 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mesh.wire.calls import Call
+from mesh.wire.entries import Message
 from mesh.wire.working import Delivery
+
+if TYPE_CHECKING:
+    from mesh.running import Again
 
 NOTHING = Delivery("", "", b"", 0, "")
 NO_CALL = Call()
@@ -25,7 +29,7 @@ class Context:
     in place of a worker, ``called_directly`` whether it is an ordinary call of the function; the ids are None then.
     """
 
-    __slots__ = ("args", "called_directly", "children", "delivery", "hostname", "is_eager", "kwargs")
+    __slots__ = ("again", "args", "called_directly", "children", "delivery", "hostname", "is_eager", "kwargs", "messages", "say")
 
     def __init__(
         self,
@@ -44,6 +48,12 @@ class Context:
         self.called_directly = delivery is NOTHING
         self.children: list[str] = []
         """Ids of the tasks that it has submitted, in order."""
+        self.messages: list[Message] = []
+        """What is to be written in the transaction that ends it: what it goes on as, or new members of its chord."""
+        self.again: Again | None = None
+        """How it has asked to be run again."""
+        self.say: Callable[[Context, str, Any], None] | None = None
+        """Tells its state, with what goes with it; None where nobody listens."""
 
     def submitted(self, ids: Iterable[str]) -> None:
         """The task has submitted these."""

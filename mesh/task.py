@@ -10,12 +10,13 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
-from mesh import request
 from mesh.call_options import CALL_KEYWORDS, NO_OPTIONS, TASK_OPTIONS, CallOptions, check_options, given, refuse_unknown
-from mesh.request import Context
 from mesh.result import AsyncResult
 from mesh.routes import check_way
+from mesh.running import HOOKS, Running
 from mesh.signature import Publisher, Signature
+from mesh.wire.entries import Message
+from mesh.wire.working import Delivery
 
 if TYPE_CHECKING:
     from mesh.app import Mesh
@@ -24,7 +25,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 CALLS = frozenset(["delay", "apply_async", "signature", "s", "si", "apply", "adelay", "aapply_async"])
 """What may be called on a class with ``run`` as if it were the task of it."""
-HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 _unregistered: weakref.WeakSet[TaskClass] = weakref.WeakSet()
 
 
@@ -41,7 +41,7 @@ class TaskClass(type):
             return super().__getattribute__(name)
 
 
-class Task(Generic[P, R], metaclass=TaskClass):
+class Task(Running, Generic[P, R], metaclass=TaskClass):
     """A registered function: called, it runs here; with :meth:`delay` it runs in the mesh. Made by ``@app.task``.
 
     ``name`` is what workers know it by, ``options`` what it says of itself, and ``run`` what a worker calls. A subclass has a method
@@ -137,11 +137,6 @@ class Task(Generic[P, R], metaclass=TaskClass):
         publisher: Any = self._publisher
         return getattr(publisher, "app", publisher)  # type: ignore[no-any-return]
 
-    @property
-    def request(self) -> Context:
-        """The call that it runs for, here and now; outside of one, :data:`mesh.request.DIRECT`."""
-        return request.of(self.name)
-
     def named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by the function's names for them, defaults included. Raises TypeError for those that it does not take."""
         bound = inspect.signature(self.run).bind(*args, **kwargs)
@@ -200,22 +195,12 @@ class Task(Generic[P, R], metaclass=TaskClass):
         """The same, immutable: arguments given at the call are left out."""
         return self.signature(args, kwargs, immutable=True)
 
-    # -- for subclasses --------------------
-
-    def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Called by the worker before each run."""
-
-    def on_success(self, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Called by the worker when it has returned."""
-
-    def on_failure(self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any) -> None:
-        """Called by the worker when it has raised; ``str(einfo)`` is the traceback."""
-
-    def on_retry(self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any) -> None:
-        """Called by the worker when it asks to be run again."""
-
-    def after_return(self, status: str, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any) -> None:
-        """Called by the worker last; ``retval`` is the value or the exception, ``status`` the state."""
+    def message_again(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], delivery: Delivery) -> Message:
+        """The message of a retry with other options; errors as :meth:`apply_async`."""
+        call: Signature[R] = Signature(self._publisher, self.name, args, kwargs, options)
+        publisher: Any = self._publisher
+        message: Message = publisher.message_of(call, id=delivery.id, flow=delivery.flow)
+        return message
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -11,7 +11,7 @@ from mesh.wire.working import stage_of
 from mesh.worker.batches import size_bytes
 from mesh.worker.inputs import large_bodies
 
-TERMINAL = (OutcomeKind.DONE, OutcomeKind.ACKED, OutcomeKind.REJECTED)
+TERMINAL = (OutcomeKind.DONE, OutcomeKind.ACKED, OutcomeKind.REJECTED, OutcomeKind.RETRY, OutcomeKind.REPLACED)
 """A delivery with one of these is over: should it come again, the word of it was lost on the way."""
 OUTBOX_MAX = 8192
 """Unconfirmed outcomes above which a worker or consumer asks for no more."""
@@ -128,5 +128,5 @@ class Holdings:
 
 
 def _has_gone_on(outcome: Outcome, delivery: Delivery) -> bool:
-    """Whether the message was rejected here, and has come back by way of a dead letter exchange."""
+    """Whether the message was rejected here and has come back by way of a dead letter exchange, or was run again by its own wish."""
     return outcome.stage is not None and stage_of(delivery.properties, delivery.call, delivery.attempt) > outcome.stage

@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from mesh.worker.execute import waited, waited_elsewhere
+from mesh.worker.coroutines import waited, waited_elsewhere
 from mesh.worker.station import Station, Todo
 
 _log = logging.getLogger("mesh.worker")

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
 from mesh.errors import AppNotFound, MeshError
-from mesh.worker.execute import Runnable
+from mesh.worker.plans import Runnable
 
 ATTRIBUTES = ("app", "mesh", "celery")
 """Names under which an application is looked for first; then any other name counts."""

@@ -21,6 +21,7 @@ from mesh.worker.lanes import serve
 from mesh.worker.loader import Application, load
 from mesh.worker.orders import CELLS, Loaded, Start, decode_order
 from mesh.worker.pipe import Pipe
+from mesh.worker.plans import Plans
 from mesh.worker.station import Marks, Station, end_process
 
 _log = logging.getLogger("mesh.worker")
@@ -50,7 +51,7 @@ def main() -> int:
 
 def loaded(app: Application, executor: Executor) -> Loaded:
     """Have the tasks run, and tell what the parent needs of the application. Raises InvalidSetting for what its settings do not go with."""
-    executor.tasks = app.tasks
+    executor.plans = Plans(app.tasks)
     topology = app.conf.topology
     return Loaded(sorted(app.tasks), "", app.conf.worker_queues, json.dumps({"changes": topology}) if topology else "")
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mesh.wire.messages import Delivery, Outcome
-from mesh.worker.execute import Executor, Wait
+from mesh.worker.coroutines import Wait
+from mesh.worker.execute import Executor
 from mesh.worker.orders import Finished, GivenBack, Mark, Recall, Report, Run, RunTime, decode_order, encode
 from mesh.worker.pipe import Pipe
 

@@ -13,7 +13,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     2: ("mesh.core",),
     3: ("mesh.storage", "mesh.transport", "mesh.discovery"),
     4: ("mesh.node", "mesh.telemetry"),
-    5: ("mesh.client", "mesh.request", "mesh.signals", "mesh.worker"),
+    5: ("mesh.client", "mesh.request", "mesh.running", "mesh.signals", "mesh.worker"),
     6: (
         "mesh.app",
         "mesh.calls",

@@ -28,6 +28,7 @@ from mesh.core.broker.purge import Purge
 from mesh.core.broker.pushes import Pushes
 from mesh.core.broker.queues import Queue, Record, rank
 from mesh.core.broker.results import Results
+from mesh.core.broker.retries import GOES_ON, Retries
 from mesh.core.broker.selection import Ageing
 from mesh.core.broker.takeover import Takeover
 from mesh.core.broker.takes import Takes
@@ -104,6 +105,7 @@ class Broker:
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease, give_back=self._give_back)
         self.purge = Purge(self, replica)
         self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)
+        self.retries = Retries(self, replica, topology)
         self.lost_and_found = LostAndFound(self, replica, topology, replication.has_heard_all_here)
         self.placement.is_withheld = lambda queue: queue in self.lost_and_found.unjudged or queue in self.purge.under_way
         self.redelivered = 0
@@ -149,6 +151,7 @@ class Broker:
         self.dead_letters = DeadLetters()
         self.takes = Takes()
         self.line.reset()
+        self.retries.reset()
         self.admission.reset()
         self.overflow.reset()
         self.declarations.reset()
@@ -196,7 +199,7 @@ class Broker:
             self._supersede(known, journal, sequence, message)
             return
         paged = self.paging.find(id)
-        if paged is not None and rank(message, journal, sequence) > (0, 0, paged[0].name, paged[1]):
+        if paged is not None and rank(message, journal, sequence) > (0, 0, 0, paged[0].name, paged[1]):
             self._replica.settle(*paged)
             paged = None
         if known is not None or paged is not None or id in self.results or id in self.ended:
@@ -316,8 +319,7 @@ class Broker:
             return
         record.move(RecordEvent.GIVEN_BACK)
         record.worker = ""
-        self.lost_and_found.came(record.message)
-        queue.push_back(record)
+        self.line.take_in(record, again=True)
         self.flows.given_back(record)
 
     def _lose(self, record: Record, how: str) -> None:
@@ -449,10 +451,14 @@ class Broker:
 
     def _end_delivery(self, record: Record, outcome: Outcome, worker: WorkerState | None, worker_id: str) -> None:
         if outcome.kind in TERMINAL:
+            if outcome.messages:
+                self.retries.write_more(record, outcome.messages)
             self.finish(record, outcome, worker)
         elif record.state is RecordState.LEASED and record.worker == worker_id:
             if outcome.kind == OutcomeKind.RETURNED:
                 self._give_back(record)
+            elif outcome.kind in GOES_ON:
+                self.retries.go_on(record, outcome, worker_id)
             elif outcome.kind == OutcomeKind.REJECTED:
                 self.dead_lettering.give_up(record, "rejected", "its consumer rejected it")
             elif outcome.kind == OutcomeKind.REQUEUED:
@@ -480,6 +486,7 @@ class Broker:
         for node, message in self.bodies.take_early():
             self.on_outcomes(node, message)
         self.line.tick()
+        self.retries.tick()
         self.workforce.tick(now)
         if self.purge.under_way:
             self.purge.go_on()

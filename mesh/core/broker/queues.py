@@ -12,6 +12,7 @@ from mesh.errors import LocalProtocolError
 from mesh.wire.entries import Message
 from mesh.wire.messages import Delivery
 from mesh.wire.topology import deaths_in
+from mesh.wire.working import stage_of
 
 
 class Record:
@@ -55,11 +56,11 @@ class Record:
         return delivery
 
 
-def rank(message: Message, journal: Journal, sequence: int) -> tuple[int, int, bytes, int]:
-    """Which of two entries for one id stands: one that has left a further queue as a dead letter, or else counts one more attempt, replaced
-    the other; else the dot decides.
+def rank(message: Message, journal: Journal, sequence: int) -> tuple[int, int, int, bytes, int]:
+    """Which of two entries for one id stands: one that has left a further queue as a dead letter, or else was written anew once more by its
+    own wish, or else counts one more attempt, replaced the other; else the dot decides.
     """
-    return deaths_of(message), message.attempts, journal.name, sequence
+    return *stage_of(message.properties, message.call, message.attempts), journal.name, sequence
 
 
 def deaths_of(message: Message) -> int:

@@ -155,6 +155,12 @@ class Client(Program):
         self.cluster.calm()
         return self.number
 
+    def send_messages(self, *messages: Message) -> None:
+        """Submit these in one request."""
+        self.number += 1
+        self.send(Submit(self.number, list(messages)))
+        self.cluster.calm()
+
     def publish(self, *ids: str, exchange: str = "", key: str = "", queue: str = "", task: str = "", body: bytes = b"", **more: Any) -> int:
         """Publish to an exchange, or with ``more`` properties to a queue by name; returns the number of the request."""
         self.number += 1
@@ -308,6 +314,15 @@ class Worker(Program):
     def lose(self, *ids: str) -> None:
         """The slots of tasks died."""
         self._end(*(Outcome(id, OutcomeKind.LOST) for id in ids))
+
+    def retry(self, id: str, *, delay_ms: int = 0, message: Message | None = None) -> None:
+        """A task asks to be run again."""
+        failure = Failure("builtins.OSError", "not now")
+        self.end(Outcome(id, OutcomeKind.RETRY, failure=failure, delay_ms=delay_ms, messages=[message] if message is not None else []))
+
+    def end(self, outcome: Outcome) -> None:
+        """A task ends in some other way."""
+        self._end(outcome)
 
     def die(self) -> None:
         """kill -9: what it held is gone with it."""

@@ -12,7 +12,9 @@ import pytest
 from mesh.wire import bodies
 from mesh.wire.entries import Failure, Status
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
-from mesh.worker.execute import Executor, Wait, describe, plain, waited
+from mesh.worker.coroutines import Wait, waited
+from mesh.worker.description import describe, plain
+from mesh.worker.execute import Executor
 from tests.unit.worker import sample
 from tests.unit.worker.fakes import delivery
 

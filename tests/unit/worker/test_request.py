@@ -13,7 +13,8 @@ from mesh.wire import bodies
 from mesh.wire.calls import Call
 from mesh.wire.topology import Properties
 from mesh.wire.working import Delivery, Outcome
-from mesh.worker.execute import Executor, waited, waited_elsewhere
+from mesh.worker.coroutines import waited, waited_elsewhere
+from mesh.worker.execute import Executor
 from tests.unit.worker.sample import SampleApp
 
 app = SampleApp()
