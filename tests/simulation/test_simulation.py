@@ -46,6 +46,11 @@ FOUND = {
     5_001_956: "I4: an acknowledgement to a former process is taken for one of this one",
     5_002_744: "I3: a lane is forgotten while a part of what is read for it has yet to come",
     4_000_574: "I3: a second outcome is said again after its value was dropped",
+    20_001_118: "I15: an urgent message that was read while the rest of its chunk was not is passed",
+    20_003_597: "I12: a deputy keeps the lease of a message that it had settled before it was told of it",
+    20_008_626: "I8: attempts follow each other faster than the disk, and are forgotten with the process",
+    20_011_339: "I3: a caller waits for a value that is lost, and not for the next one",
+    20_020_041: "two messages wait for one instant at one place in the line",
 }
 """Seeds that have shown a bug of the core once. What they draw changes with the simulation; the unit tests hold the rule."""
 
