@@ -20,6 +20,8 @@ FLAP_S = 0.4
 DISK_LOSS_RETRY_S = 0.5
 CUTS = ("isolate", "split", "cut", "one_way", "flap", "pause", "lossy")
 """Kinds of faults by which a node may lead a part of the mesh for itself."""
+ABSENCES = ("crash", "power_cut", "power_cut_of_all", "crash_of_all", "full", "leave", "shut_down", "wipe", "replace", "stale", "rot")
+"""Kinds of faults by which a node misses what the others do."""
 ROLES = ("coordinator", "deputy", "other")
 """Instead of a host's name: whoever has this role when the fault begins."""
 
@@ -387,9 +389,15 @@ def weight(faults: list[Fault], settings: Settings) -> int:
 
 
 def sides(faults: list[Fault], settings: Settings) -> int:
-    """How many coordinators can count the attempts of one task, each for itself: cuts that outlast the patience make two."""
-    cut_s = sum(fault.for_s for fault in faults if fault.kind in CUTS)
-    return 2 if settings.partition == "available" and cut_s > settings.takeover_patience_s else 1
+    """How many coordinators can count the attempts of one task, each for itself.
+
+    Two, if cuts outlast the patience; or whoever has counted is cut off when a node comes back that has missed it, and is a majority with
+    others.
+    """
+    cuts = [fault for fault in faults if fault.kind in CUTS]
+    if settings.partition == "available" and sum(fault.for_s for fault in cuts) > settings.takeover_patience_s:
+        return 2
+    return 2 if len(cuts) > 1 or (cuts and any(fault.kind in ABSENCES for fault in faults)) else 1
 
 
 # -- beginning and end --------------------

@@ -416,7 +416,7 @@ def i12_everything_is_bounded(world: World) -> None:
             "results that clients wait for": (0 if machine.edge.waiting.telling else len(set(machine.edge.waiting.ids()) - excuses), 0),
             "streams": (len(replication.streams), nodes - 1 if machine.election.is_coordinator else 1),
             "inbound streams": (len(replication.inbound), nodes - 1 if machine.election.is_coordinator else 1),
-            "watchers": (len(broker.watchers.keys() - excuses), 0),
+            "watchers": (len(broker.watchers.keys() - excuses - world.fleeting.tasks), 0),
             "leases known to deputies": (len(replication.leases.soft.keys() - excuses), 0),
             "queues": (len(broker.queues), len((broker.records.keys() | _paged(machine)) & excuses)),
             "workers": (sum(worker.orphaned_at is None for worker in broker.workers.values()), len(world.workers) + len(world.talkers)),

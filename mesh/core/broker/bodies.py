@@ -160,9 +160,12 @@ class LargeBodies:
         return chunks is None or self._bodies.is_whole(chunks)
 
     def is_lost(self, chunks: Chunks) -> bool:
-        """Whether a body is not whole, and never will be."""
+        """Whether a body is not whole, and never will be.
+
+        Where a chunk was settled its task may have ended: nobody knows as long as somebody who is here is still to say what he has.
+        """
         if self._bodies.is_lost(chunks):
-            return True
+            return self._active and self._replication.has_heard_all_here() and not self._replication.is_being_told()
         long_complete = self._active and self._now - self._incomplete_at >= LOST_AFTER_S
         return long_complete and not self._bodies.is_whole(chunks) and self._everybody_is_here()
 

@@ -256,6 +256,10 @@ class Replication:
         """As the coordinator: whether all who can be reached have told all that they hold."""
         return all(self.reconciled_with(peer.id) for peer in self._membership.reachable())
 
+    def is_being_told(self) -> bool:
+        """As the coordinator: whether somebody who is heard has begun to tell what he holds, and not ended; he may not hear this node yet."""
+        return any(not inbound.complete and self._membership.is_heard(peer) for peer, inbound in self.inbound.items())
+
     def has_heard_everybody(self) -> bool:
         """As the coordinator: whether all members are here, and have told all that they hold."""
         others = [member.id for member in self._membership.admitted() if member.id != self._me.id]

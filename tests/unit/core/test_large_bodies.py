@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 
@@ -296,6 +297,26 @@ def test_a_lost_chunk_is_said_to_be_lost_only_when_it_can_not_come_any_more() ->
     cluster.calm()
     (fetched,) = client.got(Fetched)
     assert (fetched.number, fetched.error.partition(":")[0]) == (1, "lost")
+
+
+def test_i1_a_chunk_that_was_settled_is_not_lost_while_a_member_is_still_to_say_what_became_of_its_task() -> None:
+    """Found by a seed: the other side of a split had run the task, and news of the end of its arguments came before that of its result."""
+    cluster = mesh("a")
+    client, worker = cluster.client("a"), cluster.worker("a")
+    client.submit_large("t", LARGE)
+    cluster.until(lambda: worker.fetched.get("t") == "")
+    a = cluster["a"]
+    cluster.turn(cluster.nodes["a"], a.replica.settle, *a.bodies.places(worker.deliveries[0].chunks.body)[5])
+    with patch.object(type(a.replication), "has_heard_all_here", lambda _: False):
+        worker.give_back("t")
+        client.send(Fetch(1, worker.deliveries[0].chunks, 5))
+        cluster.run(1)
+        assert not client.results()
+        assert not client.got(Fetched)
+    cluster.until(lambda: len(worker.deliveries) == 2)
+    worker.give_back("t")
+    cluster.until(lambda: "t" in client.results())
+    assert client.results()["t"].failure.type_name == BODY_LOST
 
 
 def test_i1_arguments_of_an_earlier_submission_that_are_lost_do_not_fail_the_task() -> None:
