@@ -156,7 +156,8 @@ class Host:
 
     def _end(self) -> None:
         if self.machine is not None:
-            others = [machine for machine in self.world.machines().values() if machine is not self.machine]
+            hosts = (*self.world.hosts.values(), *self.world.clones)
+            others = [host.machine for host in hosts if host.machine is not None and host is not self]
             self.world.fleeting.ends(self.machine, others, self.world.now)
         self.machine = None
         self.flight = None
