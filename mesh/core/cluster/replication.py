@@ -257,7 +257,7 @@ class Replication:
         return all(self.reconciled_with(peer.id) for peer in self._membership.reachable())
 
     def is_being_told(self) -> bool:
-        """As the coordinator: whether somebody who is heard has begun to tell what he holds, and not ended; he may not hear this node yet."""
+        """As the coordinator: whether who is heard has begun to tell what he holds, and not ended. He may not hear this node yet."""
         return any(not inbound.complete and self._membership.is_heard(peer) for peer, inbound in self.inbound.items())
 
     def has_heard_everybody(self) -> bool:
