@@ -129,11 +129,13 @@ class Publication:
 class _Frame:
     """One Submit: parts of one or more publications."""
 
-    __slots__ = ("chunks", "granted", "large", "messages", "parts", "sends", "size")
+    __slots__ = ("admitted", "chunks", "granted", "large", "messages", "parts", "sends", "size")
 
     def __init__(self) -> None:
         self.large = False
         """Its one message goes without its body, which has to be sent first."""
+        self.admitted = False
+        """The present node has said that there is room for that."""
         self.chunks: Chunks | None = None
         """What was sent of that body to the present node."""
         self.granted = 0
@@ -149,9 +151,15 @@ class _Frame:
         self.size += size
 
     def submit(self, number: int, deadline_ms: int) -> Submit:
-        """The frame as it travels."""
-        messages = self.messages if self.chunks is None else [replace(self.messages[0], body=b"", chunks=self.chunks)]
+        """The frame as it travels; of a large message at first the question whether there is room for it."""
+        chunks = self.chunks or (Chunks(b"", 1, len(self.messages[0].body), 0) if self.large else None)
+        messages = self.messages if chunks is None else [replace(self.messages[0], body=b"", chunks=chunks)]
         return Submit(number, messages, deadline_ms, self.granted, len(self.parts) > 1)
+
+    @property
+    def asks(self) -> bool:
+        """It asks for room, and nothing of it is kept."""
+        return self.large and self.chunks is None
 
     def by_part(self) -> Iterator[tuple[Publication, list[Message]]]:
         """The publications with those of their messages that are here."""
@@ -240,17 +248,18 @@ class Outbox:
             if frame is None:
                 return
             self._number += 1
-            if frame.large and frame.chunks is None:
+            if frame.asks and frame.admitted:
                 self._uploading[str(self._number)] = frame
                 self._sender.add(str(self._number), Bytes(frame.messages[0].body))
                 continue
             if not send(frame.submit(self._number, _deadline_ms(frame.deadline_s - now_s))):
                 self._again.appendleft(frame)
                 return
-            if frame.sends == 0:
-                for publication, _ in frame.parts:
-                    publication.exposed += 1
-            frame.sends += 1
+            if not frame.asks:
+                if frame.sends == 0:
+                    for publication, _ in frame.parts:
+                        publication.exposed += 1
+                frame.sends += 1
             self._in_flight[self._number] = frame
             self._in_flight_bytes += frame.size
 
@@ -311,7 +320,7 @@ class Outbox:
         rest = frame.cut(go.count)
         if rest is not None:
             self._again.append(rest)
-        frame.granted = go.number
+        frame.granted, frame.admitted = go.number, True
         self._again.appendleft(frame)
 
     def _landed(self, number: int) -> _Frame | None:
@@ -326,7 +335,7 @@ class Outbox:
         self._sender.again()
         self._again.extendleft(reversed([*self._in_flight.values(), *self._held.values()]))
         for frame in self._again:
-            frame.granted, frame.chunks = 0, None
+            frame.granted, frame.chunks, frame.admitted = 0, None, False
         self._in_flight.clear()
         self._held.clear()
         self._in_flight_bytes = 0

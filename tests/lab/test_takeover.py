@@ -47,6 +47,26 @@ def test_coordinator_killed_under_load_loses_nothing_and_repeats_nothing(lab: Bu
     assert history.longest_pause_s(killed_at_s) < 5
 
 
+def test_a_worker_whose_node_died_goes_on_elsewhere_and_returns_when_it_is_back(lab: Build) -> None:
+    fleet = Fleet(lab(["server", "laptop"]))
+    fleet.up_all()
+    fleet.worker("laptop")
+    server = fleet.lab["server"]
+
+    def attached_to() -> list[str]:
+        return [worker["node"] for worker in server.status()["workers"]]
+
+    load = fleet.load("server", 24, 1.5)
+    poll_until(lambda: finished(fleet, 2), 20, "the work is under way")
+    fleet.kill_node("laptop")
+    poll_until(lambda: attached_to() == ["server"], 15, "the worker goes on elsewhere")
+    fleet.up("laptop")
+    poll_until(lambda: attached_to() == ["laptop"], 15, "it is at home")
+    assert load.running, "it moved while it worked"
+    assert outcome(load) == {"submitted": 24, "right": 24}
+    assert fleet.history().repeated == {}
+
+
 def test_a_short_split_runs_nothing_twice(lab: Build) -> None:
     """The hard one: the coordinator is the one that is cut off, and both sides publish."""
     fleet = Fleet(lab(THREE))

@@ -25,7 +25,8 @@ TICKETS_MAX = 100_000
 """Submits that wait at one node; further ones are told that it is busy, and ask again."""
 GRANT_S = 2.0
 """How long room is kept for a publisher that was let in: it has to send once more what it has ready."""
-
+UPLOAD_BYTES_S = 4 << 20
+"""And so much longer for who has to send a large body first; later than that it stands in line again, with its body here."""
 APART = "apart: some of the messages have to wait for room; submit those of each caller by themselves"
 
 NO_ANSWER = "busy: a queue is limited, and the coordinator has not said whether it has room; mesh status shows the nodes"
@@ -35,12 +36,19 @@ Key = tuple[bytes, int]
 """(session, number of the Submit)."""
 
 
+def asks_for_room(submit: Submit) -> bool:
+    """Whether it only asks for room, as the body of its one message has yet to be sent."""
+    chunks = submit.messages[0].chunks if submit.messages else None
+    return chunks is not None and not chunks.body
+
+
 class Ticket:
     """A Submit that waits, or has been let in and not come yet."""
 
     __slots__ = (
         "coming_bytes",
         "deadline",
+        "inquiry",
         "key",
         "number",
         "several",
@@ -67,7 +75,8 @@ class Ticket:
         self.deadline = deadline
         """When the publisher is told that it was in vain; 0: at once."""
         self.several = submit.several
-        self.submit: Submit | None = submit
+        self.inquiry = asks_for_room(submit)
+        self.submit: Submit | None = None if self.inquiry else submit
         """Until it is clear that it has to wait."""
         self.coming_bytes = 0
         """As far as it counts as let in."""
@@ -129,7 +138,9 @@ class Gate:
             return
         wants = self._wants(submit)
         why = self._shut(sum(len(message.body) for message in submit.messages)) or self._ahead(submit)
-        if not why and not wants:
+        if not why and not wants and asks_for_room(submit):
+            self._turn.to_session(session, Go(submit.number, 1))
+        elif not why and not wants:
             self._accept(session, submit)
         elif never := self._never(wants, whole=isinstance(submit, RoutedSubmit)):
             self._refuse((session, submit.number), never)
@@ -262,8 +273,12 @@ class Gate:
         else:
             del ticket.sizes[count:]
             ticket.submit = None
-            self._count(ticket, ticket.size)
-            self._let_in[ticket.key] = (ticket, count, self.now + GRANT_S)
+            until = self.now + GRANT_S
+            if ticket.inquiry:  # its chunks have a window of their own
+                until += ticket.size / UPLOAD_BYTES_S
+            else:
+                self._count(ticket, ticket.size)
+            self._let_in[ticket.key] = (ticket, count, until)
             self._turn.to_session(session, Go(number, ticket.submitted or count))
 
     def _spend(self, ticket: Ticket) -> None:
@@ -321,8 +336,8 @@ class Gate:
         while self._deadlines and self._deadlines[0][0] <= self.now:
             ticket = heapq.heappop(self._deadlines)[2]
             self._give_up(ticket, ticket.why)
-        while self._let_in and next(iter(self._let_in.values()))[2] <= self.now:
-            self._forget(next(iter(self._let_in)))
+        for key in [key for key, (_, _, until) in self._let_in.items() if until <= self.now]:
+            self._forget(key)
 
     def ask_again(self) -> None:
         """The coordinator is another one, or has forgotten what it was asked: everybody in line asks anew.

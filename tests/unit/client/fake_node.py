@@ -21,6 +21,7 @@ from mesh.wire.messages import (
     Detach,
     Fetch,
     Fetched,
+    Go,
     Grant,
     Leaving,
     NewCoordinator,
@@ -78,6 +79,10 @@ class FakeNode:
         self.answer: Callable[[str, str], tuple[object, str]] = answer_status
         self.refusal: Refused | None = None
         self.silent = False
+        self.room = True
+        """It has room for large bodies."""
+        self.asked: list[int] = []
+        """Numbers of the submits that asked for it."""
         self.shut = ""
         """Why no large body is taken."""
         self.uploaded: dict[bytes, bytearray] = {}
@@ -203,6 +208,12 @@ class FakeNode:
             self.sessions.pop(session, None)
 
     def _submit(self, session: bytes, submit: Submit) -> None:
+        chunks = submit.messages[0].chunks if submit.messages else None
+        if chunks is not None and not chunks.body:
+            self.asked.append(submit.number)
+            if self.room:
+                self._send(session, Go(submit.number, 1))
+            return
         self.submits.append([message.id for message in submit.messages])
         confirm = self.confirm(submit)
         if confirm is None:

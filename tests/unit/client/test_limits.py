@@ -156,10 +156,39 @@ def test_a_large_body_waits_for_room_too(place: Place, make_client: MakeClient, 
     large = message(body=bytes(500_000))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.submit, [large], soon(10 if room else 0.6))
-        poll_until(lambda: client._outbox._sender.why("1"), 5, "the node has said that it has no room")
+        poll_until(lambda: client._outbox._sender.why("2"), 5, "the node has said that it has no room")
         if room:
             node.shut = ""
             assert waiting.result().copies == 2
         else:
             with pytest.raises(DiskLow, match="3 MiB are free"):
                 waiting.result()
+
+
+def test_nothing_of_a_large_body_is_sent_before_there_is_room_for_it(place: Place, make_client: MakeClient) -> None:
+    node = place.node()
+    node.room = False
+    client = make_client()
+    large = message(body=bytes(500_000))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.submit, [large], soon())
+        (number,) = poll_until(lambda: node.asked, 5, "it has asked for room")
+        node.tell_all(Held(number, FULL))
+        poll_until(lambda: client._outbox._held, 5, "it is held")
+        assert not node.uploaded
+        node.tell_all(Go(number, 1))
+        assert waiting.result().copies == 2
+    assert [bytes(body) for body in node.uploaded.values()] == [bytes(500_000)]
+
+
+def test_a_large_body_for_which_no_room_came_was_not_sent(place: Place, make_client: MakeClient) -> None:
+    node = place.node()
+    node.room = False
+    client = make_client()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.submit, [message(body=bytes(500_000))], soon(0.6))
+        (number,) = poll_until(lambda: node.asked, 5, "it has asked for room")
+        node.tell_all(Held(number, FULL))
+        with pytest.raises(QueueFull, match="not accepted"):
+            waiting.result()
+    assert not node.uploaded

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mesh.client.bodies import Bytes
 from mesh.core.states import Role
-from mesh.wire.entries import Message, Status
-from mesh.wire.messages import Go, Held, Query, Replicate, Reserve, Reserved, Submit
+from mesh.wire.entries import Chunks, Message, Status
+from mesh.wire.messages import Go, Grant, Held, Query, Replicate, Reserve, Reserved, Submit
 from tests.unit.core.cluster import Cluster, Node
 from tests.unit.core.programs import Client
 
@@ -53,6 +54,43 @@ def set_queue(cluster: Cluster, key: str, value: object) -> None:
 
 
 # -- reject-publish --------------------
+
+
+def inquiry(id: str, size: int) -> Message:
+    """What the sender of a large body says first."""
+    return Message(id, "q", "work", b"", chunks=Chunks(b"", 1, size, 0))
+
+
+@pytest.mark.parametrize("home", ["a", "b"])
+def test_room_for_a_large_body_is_asked_for_before_it_is_sent(home: str) -> None:
+    cluster = limited("ab")
+    client = cluster.client(home)
+    submit(client, "1", "2", "3")
+    client.send(Submit(70, [inquiry("large", 100_000)], 60_000))
+    cluster.run(0.2)
+    assert [(held.number, held.why[:10]) for held in client.got(Held)] == [(70, "queue-full")]
+    worker = cluster.worker("a")
+    worker.finish()
+    cluster.run(0.5)
+    assert [(go.number, go.count) for go in client.got(Go)] == [(70, 1)]
+    assert client.confirm(70) is None
+    assert "large" not in cluster["a"].broker.records, "nothing of it is here yet"
+    body = b"x" * 100_000
+    client.sender.add("large", Bytes(body))
+    client.move_bodies()
+    cluster.run(1.0)
+    assert client.got(Grant)
+    assert "large" in cluster["a"].broker.records
+
+
+def test_without_a_limit_there_is_room_at_once() -> None:
+    cluster = Cluster("a")
+    cluster.until(cluster.agreed, 10.0)
+    client = cluster.client("a")
+    client.send(Submit(70, [inquiry("large", 100_000)], 60_000))
+    cluster.run(0.1)
+    assert [(go.number, go.count) for go in client.got(Go)] == [(70, 1)]
+    assert not cluster["a"].broker.records
 
 
 @pytest.mark.parametrize("home", ["a", "b"])
