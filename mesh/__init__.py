@@ -1,15 +1,19 @@
 """mesh: a task queue without a broker. ``from mesh import Mesh`` is where a program begins."""
 
 from mesh.app import Mesh
+from mesh.canvas import TaskSet, chain, chord, chunks, group, maybe_signature, signature, subtask, xmap, xstarmap
 from mesh.errors import (
     AppNotFound,
     BodyTooLarge,
+    CanvasTooLarge,
     ChordError,
     Closed,
     DeclaredOtherwise,
     DeliveriesExhausted,
     DiskLow,
+    IncompleteStream,
     InUse,
+    InvalidCanvas,
     InvalidSetting,
     InvalidTopology,
     MeshBusy,
@@ -32,6 +36,7 @@ from mesh.errors import (
     UsageError,
     WorkflowIncomplete,
 )
+from mesh.group_result import GroupResult, ResultSet
 from mesh.messaging.connection import Connection, connect
 from mesh.messaging.exchange import Binding, Exchange
 from mesh.messaging.hotqueue import HotQueue
@@ -46,6 +51,7 @@ __all__ = [
     "AsyncResult",
     "Binding",
     "BodyTooLarge",
+    "CanvasTooLarge",
     "ChordError",
     "Closed",
     "Connection",
@@ -53,8 +59,11 @@ __all__ = [
     "DeliveriesExhausted",
     "DiskLow",
     "Exchange",
+    "GroupResult",
     "HotQueue",
     "InUse",
+    "IncompleteStream",
+    "InvalidCanvas",
     "InvalidSetting",
     "InvalidTopology",
     "Mesh",
@@ -70,16 +79,27 @@ __all__ = [
     "Queue",
     "QueueFull",
     "ResultRemoved",
+    "ResultSet",
     "ResultTimeout",
     "Signature",
     "Task",
     "TaskDropped",
     "TaskError",
     "TaskExpired",
+    "TaskSet",
     "UnknownTask",
     "Unroutable",
     "UsageError",
     "WorkflowIncomplete",
+    "chain",
+    "chord",
+    "chunks",
     "connect",
+    "group",
+    "maybe_signature",
     "shared_task",
+    "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
 ]

@@ -14,6 +14,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 from mesh import request, result
 from mesh.call_options import short_text
 from mesh.calls import CallWriter, descended, waiting_first
+from mesh.canvas.submission import submit
 from mesh.client.client import Client
 from mesh.client.failures import type_name
 from mesh.client.find import NodeFinder
@@ -218,6 +219,8 @@ class Mesh:
         PublishError has the ids in ``task_ids``.
         """
         calls = signatures if isinstance(signatures, list) else list(signatures)
+        if any(type(call) is not Signature or (call.options and call.linking) for call in calls):
+            return submit(self, calls)
         began_s, max_body_bytes = time.monotonic(), self._max_body_bytes()
         messages = [self._calls.message(call, max_body_bytes, began_s + self.publish_timeout) for call in calls]
         deadline_s = began_s + self._calls.publish_time_s(calls, self.publish_timeout)

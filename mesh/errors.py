@@ -91,6 +91,14 @@ class AppNotFound(UsageError):
     """The application named by ``-A`` can't be loaded."""
 
 
+class InvalidCanvas(UsageError, ValueError):
+    """A workflow is not possible as composed: it contains itself, lacks a part, or a part is no signature."""
+
+
+class CanvasTooLarge(InvalidCanvas):
+    """A workflow has more steps, or is nested deeper, than one may be: submit it in parts, or let a task submit the rest."""
+
+
 class UnknownTask(UsageError, LookupError):
     """The application has no task of that name."""
 
@@ -208,6 +216,13 @@ class DiskLow(MeshBusy):
 class ResultTimeout(MeshError, TimeoutError):
     """The result did not arrive within the timeout; the task goes on."""
 
+    retry = True
+
+
+class IncompleteStream(MeshError):
+    """The task is not over, so that what follows it is not known: use collect(), which waits, or intermediate=True."""
+
+    fault = Fault.CALLER
     retry = True
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from mesh.client.client import Client
 from mesh.client.failures import rebuild
 from mesh.client.pending import Pending
 from mesh.client.waking import waker
-from mesh.errors import ResultTimeout
+from mesh.errors import IncompleteStream, ResultTimeout
 from mesh.wire.bodies import decode
 from mesh.wire.entries import Result, Status
 
 if TYPE_CHECKING:
     import asyncio
+
+    from mesh.group_result import GroupResult
 
 R = TypeVar("R")
 _UNSET: Any = object()
@@ -43,11 +46,15 @@ class AsyncResult(Generic[R]):
     The value is kept here, and the connection forgets the result as soon as nobody holds its AsyncResult.
     """
 
-    __slots__ = ("__weakref__", "_client", "_pending", "_source", "_value", "copies", "id")
+    __slots__ = ("__weakref__", "_client", "_pending", "_source", "_value", "copies", "following", "id", "parent")
 
     def __init__(self, source: Source, client: Client, pending: Pending, copies: int | None) -> None:
         self.id = pending.id
         self.copies = copies
+        self.parent: AsyncResult[Any] | GroupResult | None = None
+        """In a workflow that this process submitted: the result that the task gets the value of."""
+        self.following: tuple[str, ...] = ()
+        """In such a workflow: ids of the tasks that wait for this one."""
         self._source = source
         self._client = client
         self._pending = pending
@@ -129,6 +136,41 @@ class AsyncResult(Generic[R]):
         """The worker that ran the task, None before it is over."""
         return self._finished.worker if self.ready() else None
 
+    @property
+    def children(self) -> list[AsyncResult[Any]] | None:
+        """The results of the tasks that it has submitted and of those that follow it, None before it is over."""
+        if not self.ready():
+            return None
+        return [self._other(id) for id in dict.fromkeys((*self._finished.children, *self.following))]
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
+        """This result and those below it, as pairs (parent, result), nearest first.
+
+        Raises IncompleteStream at one that is not over, unless ``intermediate``.
+        """
+        waiting: deque[tuple[Any, Any]] = deque([(None, self)])
+        while waiting:
+            parent, result = waiting.popleft()
+            yield parent, result
+            if result.ready():
+                waiting += [(result, child) for child in result.children or ()]
+            elif not intermediate:
+                raise IncompleteStream
+
+    def collect(self, timeout: float | None = None, propagate: bool = True) -> Iterator[tuple[Any, Any]]:
+        """This result and those below it as they end, as pairs (result, value). Each is waited for as with :meth:`get`."""
+        for _, result in self.iterdeps():
+            yield result, result.get(timeout, propagate)
+
+    def get_leaf(self) -> Any:
+        """The value of the last task below this one, or of this one."""
+        *_, (_, value) = self.collect()
+        return value
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """Ids that :func:`mesh.group_result.result_from_tuple` makes the result from: ((id, parent), None)."""
+        return (self.id, self.parent.as_tuple() if self.parent is not None else None), None
+
     def __eq__(self, other: object) -> bool:
         return self.id == other.id if isinstance(other, AsyncResult) else NotImplemented
 
@@ -140,6 +182,19 @@ class AsyncResult(Generic[R]):
         return f"<AsyncResult {self.id}{'' if result is None else ' ' + self._pending_status().name}>"
 
     # -- inside --------------------
+
+    def current_pending(self) -> Pending:
+        """The awaited result in the present connection; for who waits for several."""
+        return self._current()
+
+    @property
+    def current_client(self) -> Client:
+        """The connection of :meth:`current_pending`."""
+        return self._client
+
+    def _other(self, id: str) -> AsyncResult[Any]:
+        client = self._source.client
+        return AsyncResult(self._source, client, client.watch(id), None)
 
     @property
     def _finished(self) -> Result:

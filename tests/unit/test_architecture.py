@@ -29,6 +29,8 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "mesh.task",
         "mesh.signature",
         "mesh.result",
+        "mesh.group_result",
+        "mesh.step",
         "mesh.embedded",
         "mesh.canvas",
         "mesh.schedule",
