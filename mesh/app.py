@@ -14,6 +14,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 from mesh import request, result
 from mesh.call_options import short_text
 from mesh.calls import CallWriter, descended, waiting_first
+from mesh.canvas.builtin import builtin_functions
 from mesh.canvas.submission import submit
 from mesh.client.client import Client
 from mesh.client.failures import type_name
@@ -91,6 +92,8 @@ class Mesh:
             self._embedded.consume(DEFAULT_QUEUE)
         self._calls = CallWriter(self, None if self._embedded is None else self._embedded.consume)
         self._registry = Registry(self, self._added)
+        for task, function in builtin_functions(self._registry.tasks).items():
+            self._registry.register("a builtin task", function, {"name": task})
         self._registry.include(include)
         adopt(self._registry)
         self._lock = threading.Lock()

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from mesh import ids
 from mesh.call_options import NO_OPTIONS, call_fields, check_options, eta_ms, expires_ms, idempotent_id, publish_time_s
-from mesh.errors import BodyTooLarge
+from mesh.canvas.forms import holds_step, plain
+from mesh.errors import BodyTooLarge, NotEncodable
 from mesh.request import Context
 from mesh.routes import LOCAL, Router, Way
 from mesh.signature import Signature
@@ -68,15 +69,21 @@ class CallWriter:
         args, kwargs, options, name = call.args, call.kwargs, call.options, call.task
         if options:
             check_options(f"the call of {name}", options)
-        plan = self._plans.get(name)
+        routed_as = name if type(call) is Signature else call.routed_as
+        plan = self._plans.get(routed_as)
         if plan is None or self._version != self._conf.version:
-            plan = self._planned(name)
+            plan = self._planned(routed_as)
         if not isinstance(args, (tuple, list)):
             raise TypeError(f"the arguments of {name} must be a tuple or a list, not {type(args).__name__}")
-        if plan.task is not None and (flow is None or not _takes_more(flow)):
+        if plan.task is not None and routed_as is name and (flow is None or not _takes_more(flow)):
             plan.task.check_arguments(args, kwargs)
         serializer = options.get("serializer") or plan.serializer if options else plan.serializer
-        body = encode_call(args, kwargs) if serializer == "msgpack" else encode_call(args, kwargs, serializer=serializer)
+        try:
+            body = encode_call(args, kwargs) if serializer == "msgpack" else encode_call(args, kwargs, serializer=serializer)
+        except NotEncodable:
+            if not holds_step((args, kwargs)):
+                raise
+            body = encode_call(*plain((args, kwargs)), serializer=serializer)
         if len(body) > max_body_bytes:
             self._check_size(name, len(body), deadline_s)
         way = plan.way if plan.way is not None and not options else self._way(plan, call, deadline_s)
@@ -85,7 +92,7 @@ class CallWriter:
         return self._with_options(plan, call, body, way, id, flow)
 
     def _way(self, plan: _Plan, call: Signature[Any], deadline_s: float) -> Way:
-        way = self.router.way(call.task, plan.own, call.options, call.args, call.kwargs)
+        way = self.router.way(call.routed_as, plan.own, call.options, call.args, call.kwargs)
         if way.properties is not None and way.properties.target == LOCAL:
             way = way.near(self._app.client.greeting(deadline_s).node_id)
         if self._consume is not None and way.queue:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
@@ -20,6 +20,9 @@ from mesh.wire.working import Delivery
 
 if TYPE_CHECKING:
     from mesh.app import Mesh
+
+if TYPE_CHECKING:
+    from mesh.canvas.maps import Chunks, XMap, XStarmap
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -201,6 +204,24 @@ class Task(Running, Generic[P, R], metaclass=TaskClass):
         publisher: Any = self._publisher
         message: Message = publisher.message_of(call, id=delivery.id, flow=delivery.flow)
         return message
+
+    def map(self, it: Iterable[Any]) -> XMap:
+        """One call that calls this task for each item, and has the list of the values."""
+        from mesh.canvas.maps import XMap
+
+        return XMap(self.s(), it)
+
+    def starmap(self, it: Iterable[Sequence[Any]]) -> XStarmap:
+        """The same, with a list of arguments for each call."""
+        from mesh.canvas.maps import XStarmap
+
+        return XStarmap(self.s(), it)
+
+    def chunks(self, it: Iterable[Sequence[Any]], n: int) -> Chunks:
+        """A group of starmaps of ``n`` calls each."""
+        from mesh.canvas.maps import Chunks
+
+        return Chunks(self.s(), it, n)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

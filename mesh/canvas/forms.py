@@ -49,6 +49,20 @@ def plain(value: Any) -> Any:
     return top[0]
 
 
+def holds_step(value: Any) -> bool:
+    """Whether a step is in a value of lists, tuples and dicts."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Step):
+            return True
+        if isinstance(item, (list, tuple, dict)) and id(item) not in seen:
+            seen.add(id(item))
+            waiting += item.values() if isinstance(item, dict) else item
+    return False
+
+
 def from_form(form: Mapping[str, Any], app: Publisher | None = None) -> Step:
     """The step of a JSON form, mesh's or Celery's; ``app`` is its application. Raises InvalidCanvas."""
     top: list[Any] = [form]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mesh import ids
 from mesh.canvas.composite import Composite, parts_of, shown
 from mesh.errors import InvalidCanvas
+from mesh.group_result import GroupResult
 from mesh.step import LINKS, Publisher, Step
-
-if TYPE_CHECKING:
-    from mesh.group_result import GroupResult
 
 
 class Group(Composite):
@@ -51,7 +50,10 @@ class Group(Composite):
         for name in LINKS:
             if options.get(name) is not None:
                 raise InvalidCanvas(f"a call of a group takes no {name}: write (group | task), or task.{name}(...)")
-        return super().apply_async(args, kwargs, **options)  # type: ignore[no-any-return]
+        if not self.tasks and self._publisher is None and not self.options:
+            return GroupResult(ids.task_id(), [])
+        result: GroupResult = super().apply_async(args, kwargs, **options)
+        return result
 
     def link(self, callback: Step) -> Any:
         """Run ``callback`` when all steps have succeeded. As with Celery it is taken as immutable: write ``group | callback`` to have it

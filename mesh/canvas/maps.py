@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mesh.canvas.builtin import MAP, STARMAP
 from mesh.canvas.composite import step_of
 from mesh.canvas.group import Group
 from mesh.errors import InvalidCanvas
 from mesh.signature import Signature
-from mesh.worker.builtin import MAP, STARMAP
 
 
 class XMap(Signature[list[Any]]):

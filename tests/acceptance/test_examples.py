@@ -30,6 +30,14 @@ SAID = {
         "19 5",
         "refused: the exchange 'documents' has no queue for the routing key 'print'",
     ],
+    "workflows.py": [
+        "chain  message",
+        "group  [6, 5, 5]",
+        "chord  all: ['message', 6, 's: 5']",
+        "header ['message', 6, 's: 5'] from 10 words",
+        "data   as data: [['left', 'right'], ['up', 'down']]",
+        "failed ValueError(\"not ['one', 'two']\")",
+    ],
     "submit_many.py": ["1000 accepted", "sum of squares 332833500"],
 }
 
