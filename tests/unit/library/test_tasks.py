@@ -31,7 +31,7 @@ def test_a_task_is_named_after_its_module_and_function() -> None:
     app = Mesh("tasks")
     task = app.task(plus)
     assert task.name == f"{__name__}.plus"
-    assert app.tasks == {task.name: task}
+    assert app.tasks[task.name] is task
     assert (task.__name__, task.__doc__, task.__wrapped__, task.queue) == ("plus", "Adds.", plus, None)
 
 
