@@ -222,7 +222,6 @@ class ResultTimeout(MeshError, TimeoutError):
 class IncompleteStream(MeshError):
     """The task is not over, so that what follows it is not known: use collect(), which waits, or intermediate=True."""
 
-    fault = Fault.CALLER
     retry = True
 
 
