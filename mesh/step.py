@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 from mesh.call_options import NO_OPTIONS, given, refuse_unknown
-from mesh.errors import InvalidCanvas
+from mesh.errors import InvalidCanvas, UsageError
 
 if TYPE_CHECKING:
     from mesh.result import AsyncResult
@@ -101,7 +101,10 @@ class Step(ABC):
 
     @property
     def publisher(self) -> Publisher:
-        """The application that it, or its first bound part, belongs to. Raises InvalidCanvas when there is none."""
+        """The application that it, or its first bound part, belongs to, else the one that this process made last.
+
+        Raises InvalidCanvas when there is none.
+        """
         waiting: list[Step] = [self]
         for _ in range(SEARCHED_MAX):
             if not waiting:
@@ -110,6 +113,12 @@ class Step(ABC):
             if step._publisher is not None:
                 return step._publisher
             waiting += reversed(step.parts)
+        from mesh.registry import current_app  # which knows tasks, which know signatures
+
+        try:
+            return current_app()
+        except UsageError:
+            pass
         raise InvalidCanvas(f"{self!r:.200} belongs to no application: make it with app.signature(...), or give signature(..., app=app)")
 
     @property

@@ -96,7 +96,8 @@ def signature(
 ) -> Any:
     """A step from a task's name, with arguments and options; from a JSON form; or a copy of a step.
 
-    Without ``app`` it belongs to the application of the canvas that it becomes a part of. Raises InvalidCanvas.
+    Without ``app`` it belongs to the application of the canvas that it becomes a part of, or to the one that the process made last. Raises
+    InvalidCanvas.
     """
     if isinstance(varies, Step):
         return varies.clone()

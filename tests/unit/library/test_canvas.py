@@ -21,6 +21,7 @@ from mesh import (
     chunks,
     group,
     maybe_signature,
+    registry,
     signature,
     subtask,
     xmap,
@@ -144,6 +145,13 @@ def test_a_signature_by_name_belongs_to_the_application_of_its_canvas() -> None:
     assert subtask(add.s(1)) == add.s(1)
     assert maybe_signature(7) == 7
     assert TaskSet is group
+
+
+def test_what_belongs_to_no_application_goes_through_the_one_that_was_made_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = Mesh("last")
+    assert signature("add", (1, 2)).app is last
+    assert (signature("add", (1, 2)) | add.s(3)).app is app
+    monkeypatch.setattr(registry, "_registries", [])
     with pytest.raises(InvalidCanvas, match="belongs to no application"):
         signature("add", (1, 2)).delay()
 
