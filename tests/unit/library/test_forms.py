@@ -312,4 +312,4 @@ def test_the_tutorials_old_imports_work_with_mesh_in_place_of_celery(tmp_path: P
     )
     write(tmp_path / "demo.py", 'from mesh.worker.loader import load\nprint(sorted(load("tasks").tasks))')
     said = subprocess.run([sys.executable, "demo.py"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert said == "['tasks.MyTest', 'tasks.add', 'tasks.double']\n"
+    assert said == "['mesh.map', 'mesh.starmap', 'tasks.MyTest', 'tasks.add', 'tasks.double']\n"
