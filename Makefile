@@ -74,7 +74,7 @@ bench: $(READY) ## the figures, as a table and as JSON in benchmarks/results
 
 bench-rivals: $(READY) ## the same work by Celery, Dramatiq and pika; installs RabbitMQ, Redis (Debian) and .venv-rivals
 	@benchmarks/rivals/install
-	@$(BIN)/python -m benchmarks.run throughput rivals messages
+	@$(BIN)/python -m benchmarks.run throughput rivals messages workflows
 
 clean: ## remove what make made
 	@rm -rf $(VENV) .venv-rivals build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks import backlog, harness, hosts, idle, large, messages, startup, takeover, throughput
+from benchmarks import backlog, harness, hosts, idle, large, messages, startup, takeover, throughput, workflows
 from benchmarks.harness import Figure, Plan, Suite
 from benchmarks.rivals import run as rivals
 from tests.lab import hosts as lab
@@ -23,6 +23,7 @@ SUITES: dict[str, Suite] = {
     "throughput": throughput.measure,
     "rivals": rivals.measure,
     "messages": messages.measure,
+    "workflows": workflows.measure,
     "hosts": hosts.measure,
     "large": large.measure,
     "takeover": takeover.measure,
@@ -57,6 +58,8 @@ def say_what_is_left_out(names: Sequence[str]) -> None:
         print(f"without the lab, so without the figures of several hosts: {reason}", file=sys.stderr)
     if "rivals" in names and (reason := rivals.why_unavailable()):
         print(f"without rivals: {reason}", file=sys.stderr)
+    if "workflows" in names and (reason := workflows.why_unavailable()):
+        print(f"workflows without Celery beside them: {reason}", file=sys.stderr)
     if "messages" in names and (reason := messages.why_unavailable()):
         print(f"messages without RabbitMQ beside them: {reason}", file=sys.stderr)
 

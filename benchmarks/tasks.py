@@ -27,3 +27,8 @@ def note(number: int, text: str) -> int:
 @app.task
 def echo(value: bytes) -> bytes:
     return value
+
+
+@app.task
+def size(values: list[int]) -> int:
+    return len(values)

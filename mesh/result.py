@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from weakref import ref
 
 from mesh.client.client import Client
 from mesh.client.failures import rebuild
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _UNSET: Any = object()
+_NOTHING_FOLLOWS: Mapping[str, Any] = {}
 UNKNOWN_HINT = ": the mesh has never had it, or has removed its result (result_expires_s, max_results_bytes) and forgotten that too"
 
 
@@ -53,8 +55,8 @@ class AsyncResult(Generic[R]):
         self.copies = copies
         self.parent: AsyncResult[Any] | GroupResult | None = None
         """In a workflow that this process submitted: the result that the task gets the value of."""
-        self.following: tuple[str, ...] = ()
-        """In such a workflow: ids of the tasks that wait for this one."""
+        self.following: Mapping[str, ref[AsyncResult[Any]]] = _NOTHING_FOLLOWS
+        """In such a workflow: the results of the tasks that wait for this one, by id."""
         self._source = source
         self._client = client
         self._pending = pending
@@ -141,7 +143,9 @@ class AsyncResult(Generic[R]):
         """The results of the tasks that it has submitted and of those that follow it, None before it is over."""
         if not self.ready():
             return None
-        return [self._other(id) for id in dict.fromkeys((*self._finished.children, *self.following))]
+        ids = dict.fromkeys((*self._finished.children, *self.following))
+        known = {id: result for id, kept in self.following.items() if (result := kept()) is not None}
+        return [known.get(id) or self._other(id) for id in ids]
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
         """This result and those below it, as pairs (parent, result), nearest first.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 from msgspec.structs import replace
 
@@ -73,9 +74,11 @@ def results_of(app: Publisher, plan: Plan, results: Sequence[AsyncResult[Any]]) 
         result = made[id(node)] = next(coming) if isinstance(node, TaskNode) else GroupResult(node.id, [], app=app)
         if node.parent is not None:
             result.parent = made[id(node.parent)]
+    by_id = {result.id: ref(result) for result in results}
     for node, result in zip(plan.nodes, made.values(), strict=True):
         if isinstance(node, TaskNode):
-            result.following = tuple(node.following)
+            if node.following:
+                result.following = {id: by_id[id] for id in node.following}
         else:
             result.results = [made[id(member)] for member in node.members]
     return [made[id(node)] for node in plan.top]
