@@ -411,6 +411,7 @@ def i12_everything_is_bounded(world: World) -> None:
     excuses = excused(world)
     for name, machine in world.machines().items():
         replication, broker = machine.replication, machine.broker
+        transient = sum(len(journal.live) for journal in machine.replica.journals.values() if journal.fleeting)
         figures = {
             "waits for copies": (len(replication.copies.waits) + len(replication.copies.settlements) + len(replication.copies.keeps), 0),
             "results that clients wait for": (0 if machine.edge.waiting.telling else len(set(machine.edge.waiting.ids()) - excuses), 0),
@@ -426,6 +427,7 @@ def i12_everything_is_bounded(world: World) -> None:
             "members": (sum(isinstance(e, Member) for j in machine.replica.journals.values() for e in j.live.values()), nodes),
             "tasks to be read from the disk": (len(machine.replica.reads), 0),
             "bytes of tasks in memory": (machine.replica.pages.resident_bytes, 1000 * len(excuses)),
+            "bytes of transient messages": (machine.replica.pages.fleeting_bytes, 1000 * transient),
             "journals in the context": (len(machine.replica.journals), world.history.journals),
         }
         for what, (count, limit) in figures.items():

@@ -7,6 +7,7 @@ import pytest
 from mesh.core.effects import Gap
 from mesh.wire.messages import Confirm
 from tests.unit.core.cluster import Cluster
+from tests.unit.core.declaring import bind, exchange, queue, rows
 
 
 @pytest.fixture
@@ -119,3 +120,17 @@ def test_r20_alone_in_the_world_it_goes_on_with_what_it_has() -> None:
     assert waited_s >= cluster.settings.takeover_patience_s - 0.1
     cluster.run(0.5)
     assert cluster.nodes["b"].on_disk() == {"message:t1"}
+
+
+def test_r20_alone_in_the_world_it_knows_its_exchanges_queues_and_bindings_again() -> None:
+    cluster = Cluster("a")
+    client = cluster.client("a")
+    rows(client.change(exchange("x"), queue("kept", max_length=7), bind("x", "kept", "k"), queue("tmp", durable=False)))
+    cluster.crash("a")
+    cluster.damage_disk("a")
+    cluster.start("a")
+    cluster.until(lambda: cluster.coordinator == "a", 30.0)
+    cluster.run(1.0)
+    topology = cluster["a"].topology
+    assert [(one.name, one.max_length) for one in topology.queues.values()] == [("kept", 7)]
+    assert topology.routing.route("x", "k", {}) == ("kept",)
