@@ -174,12 +174,12 @@ class Embedded:
     def _start_worker(self, nodes: EmbeddedNodes, settings: Settings) -> None:
         from mesh.client.link import Link
         from mesh.worker.parent import Worker
-        from mesh.worker.slots import InProcessSlots
         from mesh.worker.spec import WorkerSpec
+        from mesh.worker.threads import InProcessSlots
 
         threads = max(THREADS_MIN, os.cpu_count() or 1)
         spec = WorkerSpec(app=self._app.name, queues=self._queues, concurrency=threads, pool="thread", name="embedded")
-        slots = InProcessSlots(self._app, threads, settings.max_body_bytes, settings.piece_bytes, self._queues)
+        slots = InProcessSlots(self._app, threads, settings.max_body_bytes, settings.piece_bytes, self._queues, spec.name or "")
         self._worker = Worker(Link(nodes, "worker", "embedded", settings), spec, settings, slots=slots)
         thread = threading.Thread(target=self._worker.run, name="mesh-embedded-worker", daemon=True)
         thread.start()

@@ -34,6 +34,7 @@ from mesh.core.relay import Relay
 from mesh.core.states import Role
 from mesh.core.turn import Turn
 from mesh.core.upkeep import Upkeep
+from mesh.wire.calls import Cancel
 from mesh.wire.entries import Member
 from mesh.wire.frames import Envelope
 from mesh.wire.messages import (
@@ -200,7 +201,7 @@ class Machine:
         to_broker: dict[type, Callable[[str, Any], None]]
         to_broker = dict.fromkeys((Offer, WorkerGone, Outcomes, Watch, Query, Reserve, Take), self.reign.on_broker_message)
         to_edge: dict[type, Callable[[str, Any], None]]
-        for_edge = (Deliver, OutcomesKept, Results, Answer, Notice, Reserved, Fetched, Taken, Recall, Consume)
+        for_edge = (Deliver, OutcomesKept, Results, Answer, Notice, Reserved, Fetched, Taken, Recall, Consume, Cancel)
         to_edge = dict.fromkeys(for_edge, self.relay.on_edge_message)
         return {
             Heartbeat: self.pulse.on_heartbeat,

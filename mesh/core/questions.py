@@ -9,6 +9,7 @@ import msgspec
 
 from mesh.core.broker.dead_letters import as_row
 from mesh.core.broker.explaining import explain
+from mesh.core.broker.revocations import Revocation
 from mesh.core.report import status_report
 from mesh.errors import DeclaredOtherwise, InUse, InvalidSetting, InvalidTopology, MeshError, NotFound
 from mesh.wire.consuming import Consume
@@ -187,6 +188,15 @@ def _move(machine: Machine, argument: str, then: Then) -> None:
     machine.inspection.move(argument, lambda answer: then(_encode(answer), "" if answer is not None else NO_COORDINATOR))
 
 
+def _revoke(machine: Machine, argument: str) -> bytes:
+    """Tasks that are not to run any more (mesh/core/broker/revocations.py); answers what became of each."""
+    try:
+        wanted = msgspec.json.decode(argument, type=Revocation)
+    except msgspec.MsgspecError as error:
+        raise InvalidSetting(f"not a revocation: {error}") from None
+    return _encode(machine.broker.revocations.revoke(wanted))
+
+
 QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "status": lambda machine, argument: status_report(machine),
     "config": _config,
@@ -199,6 +209,7 @@ QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "purges": _purges,
     "consumers": _consumers,
     "route": _route,
+    "revoke": _revoke,
 }
 LATER: dict[str, Callable[[Machine, str, Then], None]] = {
     "messages": _messages,

@@ -21,7 +21,7 @@ from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.worker import endings
 from mesh.worker.coroutines import Interruptible, Wait
 from mesh.worker.inputs import INPUT, arguments_with
-from mesh.worker.limits import Timekeeper, run_within
+from mesh.worker.limits import Ends, Interrupt, Timekeeper, run_within
 from mesh.worker.plans import Plan, Plans, Runnable
 from mesh.worker.spool import make
 
@@ -45,7 +45,7 @@ class Executor:
         chunk_bytes: int = 1 << 30,
         *,
         hostname: str = "",
-        keeps_hard_limits: bool = False,
+        ends_tasks: bool = False,
     ) -> None:
         self.plans = Plans(tasks)
         self.paths: dict[str, str] = {}
@@ -55,7 +55,8 @@ class Executor:
         self.say: Say | None = None
         """Tells the state of a task that runs."""
         self._keeper = Timekeeper()
-        self._keeps_hard_limits = keeps_hard_limits
+        self.ends = Ends() if ends_tasks else None
+        """Who can end tasks of this process one by one; None where the parent ends the process."""
         self._max_body_bytes = max_body_bytes
         self._spool = spool
         self._chunk_bytes = chunk_bytes
@@ -71,9 +72,11 @@ class Executor:
             args, kwargs = self._begin(plan, context)
             limits = self._limits(plan, delivery)
             if plan.is_async:
-                value = wait(self._awaited(plan.run(*args, **kwargs), limits))
+                value = wait(self._awaited(plan.run(*args, **kwargs), limits, delivery.id))
+            elif limits or self.ends is not None:
+                value = run_within(self._keeper, limits, partial(plan.run, *args, **kwargs), self.ends, delivery.id)
             else:
-                value = run_within(self._keeper, limits, partial(plan.run, *args, **kwargs)) if limits else plan.run(*args, **kwargs)
+                value = plan.run(*args, **kwargs)
             return endings.returned(plan, context, value, self._success(context, value))
         except BaseException as error:  # a task may raise anything, and none of it is the slot's
             return endings.raised(plan, context, error)
@@ -89,7 +92,7 @@ class Executor:
         token = request.enter(context)
         try:
             args, kwargs = self._begin(plan, context)
-            value = await self._awaited(plan.run(*args, **kwargs), self._limits(plan, delivery))
+            value = await self._awaited(plan.run(*args, **kwargs), self._limits(plan, delivery), delivery.id)
             return endings.returned(plan, context, value, self._success(context, value))
         except BaseException as error:
             return endings.raised(plan, context, error)
@@ -117,19 +120,23 @@ class Executor:
         limits: Limits = []
         if soft_ms:
             limits.append((soft_ms / 1000, SoftTimeLimitExceeded))
-        if hard_ms and self._keeps_hard_limits:
+        if hard_ms and self.ends is not None:
             limits.append((hard_ms / 1000, TimeLimitExceeded))
         return limits
 
-    def _awaited(self, work: Coroutine[Any, Any, Any], limits: Limits) -> Coroutine[Any, Any, Any]:
-        return self._within(work, limits) if limits else work
+    def _awaited(self, work: Coroutine[Any, Any, Any], limits: Limits, id: str) -> Coroutine[Any, Any, Any]:
+        return self._within(work, limits, id) if limits or self.ends is not None else work
 
-    async def _within(self, work: Coroutine[Any, Any, Any], limits: Limits) -> Any:
+    async def _within(self, work: Coroutine[Any, Any, Any], limits: Limits, id: str) -> Any:
         loop, awaited = asyncio.get_running_loop(), Interruptible(work)
         timers = [loop.call_later(after_s, awaited.interrupt, kind()) for after_s, kind in limits]
+        if self.ends is not None:
+            self.ends.put(id, _on_loop(loop, awaited))
         try:
             return await awaited
         finally:
+            if self.ends is not None:
+                self.ends.take(id)
             for timer in timers:
                 timer.cancel()
 
@@ -160,3 +167,10 @@ class Executor:
 def not_here(delivery: Delivery) -> Outcome:
     """The application has no such task: another worker may."""
     return Outcome(id=delivery.id, kind=OutcomeKind.RETURNED)
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, awaited: Interruptible) -> Interrupt:
+    def interrupt(kind: type[BaseException]) -> None:
+        loop.call_soon_threadsafe(awaited.interrupt, kind())
+
+    return interrupt

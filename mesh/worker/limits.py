@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from mesh.errors import TaskRevokedError
+
 Interrupt = Callable[[type[BaseException]], None]
 """Raises an exception of this type in one task."""
 SETTLE_S = 0.0005
@@ -145,14 +147,43 @@ def interrupt_here() -> ThreadInterrupt | SignalInterrupt:
     return SignalInterrupt() if in_main_thread and sys.platform != "win32" else ThreadInterrupt()
 
 
-def run_within(keeper: Timekeeper, limits: list[tuple[float, type[BaseException]]], work: Callable[[], Any]) -> Any:
-    """Call ``work``; at each of the ``limits`` (seconds) that exception is raised in it. Raises what ``work`` raises."""
+class Ends:
+    """By which running tasks can be ended by somebody else: alarms without an instant, by the task's id."""
+
+    def __init__(self) -> None:
+        self._alarms: dict[str, Alarm] = {}
+
+    def put(self, id: str, interrupt: Interrupt) -> Alarm:
+        """From now on the task runs, until :meth:`take`."""
+        alarm = self._alarms[id] = Alarm(lambda: interrupt(TaskRevokedError))
+        return alarm
+
+    def take(self, id: str) -> None:
+        """It has ended."""
+        self._alarms.pop(id, None)
+
+    def end(self, id: str) -> bool:
+        """Raise TaskRevokedError in a task; False for one that does not run here."""
+        alarm = self._alarms.get(id)
+        if alarm is None:
+            return False
+        alarm.ring()
+        return True
+
+
+def run_within(
+    keeper: Timekeeper, limits: list[tuple[float, type[BaseException]]], work: Callable[[], Any], ends: Ends | None = None, id: str = ""
+) -> Any:
+    """Call ``work``; at each of the ``limits`` (seconds) that exception is raised in it, and by ``ends``. Raises what ``work`` raises."""
     interrupt = interrupt_here()
     alarms = [keeper.set(after_s, _raising(interrupt, kind)) for after_s, kind in limits]
+    end = ends.put(id, interrupt) if ends is not None else None
     try:
         return work()
     finally:
-        settled = [alarm.settle() for alarm in alarms]
+        if ends is not None:
+            ends.take(id)
+        settled = [alarm.settle() for alarm in (*alarms, *([end] if end is not None else []))]
         if not all(settled):
             interrupt.clear()
         for _ in alarms:

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 import msgspec
 
+from mesh.wire.calls import TaskState
 from mesh.wire.messages import Delivery, Outcome
 
 
@@ -39,6 +40,8 @@ class Start(msgspec.Struct, array_like=True, tag=1):
     """Directory for large results."""
     chunk_bytes: int = 1 << 30
     """Results of more bytes are written there."""
+    name: str = ""
+    """The worker's, for its tasks to see."""
 
 
 class Run(msgspec.Struct, array_like=True, tag=2):
@@ -54,6 +57,13 @@ class Recall(msgspec.Struct, array_like=True, tag=3):
     """Give back what has not been started, and send what is finished. Travels on the control pipe."""
 
 
+class Revoke(msgspec.Struct, array_like=True, tag=4):
+    """Don't begin these; with ``ends``, end those that run, as far as that can be. Travels on the control pipe."""
+
+    ids: list[str]
+    ends: bool = False
+
+
 # -- from the slot -----------------------------------------------------------------------------------------------------------
 
 
@@ -66,6 +76,8 @@ class Loaded(msgspec.Struct, array_like=True, tag=10):
     """What it consumes unless it is told otherwise."""
     topology: str = ""
     """The argument of ``topology-change`` that declares its exchanges, queues and bindings; empty when there are none."""
+    limits_ms: dict[str, int] = {}
+    """Of tasks that have a hard limit of their running time: it, by name."""
 
 
 class RunTime(msgspec.Struct, array_like=True, gc=False):
@@ -90,8 +102,14 @@ class GivenBack(msgspec.Struct, array_like=True, tag=12):
     ids: list[str]
 
 
-Order = Start | Run | Recall
-Report = Loaded | Finished | GivenBack
+class Told(msgspec.Struct, array_like=True, tag=13):
+    """States of tasks that run."""
+
+    states: list[TaskState]
+
+
+Order = Start | Run | Recall | Revoke
+Report = Loaded | Finished | GivenBack | Told
 
 encode = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(Order).decode

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 import time
@@ -16,10 +15,10 @@ from mesh.config import Settings
 from mesh.ids import worker_id
 from mesh.transport.bell import Bell
 from mesh.transport.poller import Poller
+from mesh.wire.calls import Cancel
 from mesh.wire.entries import Status
 from mesh.wire.messages import (
     Answer,
-    Attached,
     Consume,
     Deliver,
     Delivery,
@@ -27,21 +26,23 @@ from mesh.wire.messages import (
     Grant,
     NewCoordinator,
     Notice,
-    Offer,
     Outcome,
     OutcomeKind,
-    Outcomes,
     OutcomesKept,
     Recall,
     SessionReply,
 )
-from mesh.worker.batches import LONG_S, RunTimes, capacity, chunks, take
+from mesh.worker.batches import LONG_S, RunTimes, take
+from mesh.worker.consumption import Consumption
 from mesh.worker.declaring import Declaring
-from mesh.worker.holdings import FRAME_OUTCOMES_MAX, OUTBOX_MAX, UNSENT, Holdings
-from mesh.worker.orders import Finished, GivenBack, Loaded
+from mesh.worker.holdings import UNSENT, Holdings
+from mesh.worker.orders import Finished, GivenBack, Loaded, Told
+from mesh.worker.processes import ProcessSlots
 from mesh.worker.recalls import Recalls
-from mesh.worker.slots import Died, ProcessSlots, Slot, Slots
+from mesh.worker.slots import Died, Slot, Slots
 from mesh.worker.spec import WorkerInfo, WorkerLink, WorkerSpec
+from mesh.worker.stopping import Stopping
+from mesh.worker.telling import STALE, Telling
 from mesh.worker.transfers import Transfers
 
 STUCK_S = 0.1
@@ -50,10 +51,6 @@ CHECK_S = 0.03
 """Pause between looks at what is stuck."""
 STOP_S = 1.0
 """How long a stop waits for the mesh to confirm the outbox."""
-OUTBOX_BYTES_MAX = 64 << 20
-"""Bytes of unconfirmed outcomes above which a worker asks for no more work."""
-STALE = -1
-"""In place of the room that was offered last: tasks or queues are others by now."""
 
 
 class Worker:
@@ -78,30 +75,32 @@ class Worker:
         self._spec = spec
         self._settings = settings
         self._log = log or logging.getLogger("mesh.worker")
-        self._slots = slots or ProcessSlots(
-            spec.app, spec.pool, spec.concurrency, settings.max_body_bytes, self._log.getEffectiveLevel(), settings.piece_bytes
+        self.slots = slots or ProcessSlots(
+            spec.app,
+            spec.pool,
+            spec.concurrency,
+            settings.max_body_bytes,
+            self._log.getEffectiveLevel(),
+            settings.piece_bytes,
+            spec.display_name,
         )
-        self._on_ready = on_ready
         self._poller = Poller()
         self._bell = Bell()
-        self._tasks: dict[str, None] | None = None
-        self._queues: list[str] = []
-        self._declaring = Declaring()
-        self._added: list[str] = []
-        self._cancelled: set[str] = set()
-        self._holdings = Holdings()
+        self.tasks: dict[str, None] | None = None
+        self.consumption = Consumption()
+        self.declaring = Declaring()
+        self.holdings = Holdings()
         self._recalls = Recalls()
-        self._transfers = Transfers(settings.piece_bytes)
+        self.transfers = Transfers(settings.piece_bytes)
         self._attachment = 0
         """Generation of the link to which large values were sent."""
-        self._times = RunTimes()
-        self._greeted = 0
-        """Generation of the link to which the last full report went."""
-        self._offered = STALE
+        self.times = RunTimes()
+        self._telling = Telling(self, link, spec, settings, on_ready)
+        self._stopping = Stopping(self.slots, self.holdings, self._log)
         self._moved_at_s = 0.0
         self._check_at_s = 0.0
         self._stop_requests = 0
-        self._draining = False
+        self.draining = False
         self._unknown: set[str] = set()
         self._exit_code: int | None = None
 
@@ -117,13 +116,13 @@ class Worker:
         try:
             with self._signals():
                 self._link.register(self._poller)
-                self._slots.start(self._poller)
+                self.slots.start(self._poller)
                 while self._exit_code is None:
                     self._turn()
                 return self._exit_code
         finally:
-            self._transfers.close()
-            self._slots.close()
+            self.transfers.close()
+            self.slots.close()
             self._link.close()
             self._bell.close()
 
@@ -153,50 +152,52 @@ class Worker:
         for reply in self._link.receive():
             self._hear_node(reply)
         self._link.tick(now_s)
-        if self._transfers:
+        if self.transfers:
             self._move_bodies(now_s)
         if self._bell.fileno() in events:
             self._obey()
         self._hand_out(now_s)
-        self._slots.flush()
-        self._slots.tick(now_s)
+        self.slots.flush()
+        self.slots.tick(now_s)
         if now_s >= self._check_at_s:
             self._check(now_s)
-        self._tell()
-        if self._draining:
+        self._telling.tell()
+        if self.draining:
             self._leave_when_done()
 
     def _pause_s(self) -> float:
-        busy = self._holdings.held or self._holdings.leaving or self._draining
+        busy = self.holdings.held or self.holdings.leaving or self.draining
         pause_s = CHECK_S if busy else self._settings.worker_beat_s
-        return min(pause_s, self._link.pause_s(), self._slots.pause_s(time.monotonic()))
+        return min(pause_s, self._link.pause_s(), self.slots.pause_s(time.monotonic()))
 
     # -- from the slots -------------------------------------------------------------------------------------------------------
 
     def _hear_slots(self, events: Mapping[object, int], now_s: float) -> None:
-        for slot, report in self._slots.receive(events, now_s):
+        for slot, report in self.slots.receive(events, now_s):
             if isinstance(report, Finished):
                 self._finished(slot, report)
             elif isinstance(report, GivenBack):
                 self._given_back(slot, report.ids)
             elif isinstance(report, Loaded):
                 self._loaded(slot, report)
+            elif isinstance(report, Told):
+                self._telling.note(report.states)
             else:
                 self._died(slot, report)
 
     def _finished(self, slot: Slot, report: Finished) -> None:
-        settle, release = self._holdings.settle, slot.release
+        settle, release = self.holdings.settle, slot.release
         verbose = self._log.isEnabledFor(logging.DEBUG)
         for outcome in report.outcomes:
             release(outcome.id)
-            if outcome.id in report.paths and outcome.id in self._holdings.held:
+            if outcome.id in report.paths and outcome.id in self.holdings.held:
                 outcome.chunks = UNSENT
-                self._transfers.upload(outcome, report.paths[outcome.id])
+                self.transfers.upload(outcome, report.paths[outcome.id])
             delivery = settle(outcome)
             if delivery is not None and (verbose or outcome.failure is not None):
                 self._log_end(delivery, outcome)
         for time_ in report.times:
-            self._times.record(time_.task, time_.count, time_.total_s, time_.longest_s)
+            self.times.record(time_.task, time_.count, time_.total_s, time_.longest_s)
             if verbose:
                 self._log.debug("%d runs of %s took %.6f s, the longest %.6f s", time_.count, time_.task, time_.total_s, time_.longest_s)
 
@@ -211,23 +212,23 @@ class Worker:
         released = [handed.delivery for handed in map(slot.release, ids) if handed is not None]
         slot.recalled = slot.load.held <= slot.load.width
         slot.reckon_slow()
-        if self._draining:
-            self._holdings.give_back([delivery.id for delivery in released])
+        if self.draining:
+            self.holdings.give_back([delivery.id for delivery in released])
         else:
             back = self._recalls.pick([delivery.id for delivery in released])
-            self._holdings.give_back(back)
-            self._holdings.wait_again([delivery for delivery in released if delivery.id not in back])
+            self.holdings.give_back(back)
+            self.holdings.wait_again([delivery for delivery in released if delivery.id not in back])
 
     def _loaded(self, slot: Slot, report: Loaded) -> None:
         if not report.error:
             queues = list(self._spec.queues or report.queues)
-            if self._tasks is None or set(self._tasks) != set(report.tasks) or queues != self._queues:
-                self._tasks = dict.fromkeys(report.tasks)
-                self._queues = queues
-                self._offered = STALE
-            self._declaring.set(report.topology)
+            if self.consumption.begin(queues) or self.tasks is None or set(self.tasks) != set(report.tasks):
+                self.tasks = dict.fromkeys(report.tasks)
+                self._telling.offered = STALE
+            self._stopping.limits_ms = report.limits_ms
+            self.declaring.set(report.topology)
             return
-        if self._tasks is None:
+        if self.tasks is None:
             if self._exit_code is None:
                 self._log.error("%s", report.error)
             self._exit_code = 1
@@ -235,125 +236,123 @@ class Worker:
             self._log.error("slot %d can't start: %s", slot.number, report.error)
 
     def _died(self, slot: Slot, death: Died) -> None:
-        if self._tasks is None:
+        if self.tasks is None:
             if self._exit_code is None:
                 self._log.error("a slot %s while it loaded %s", death.reason, self._spec.app)
             self._exit_code = 1
             return
         again = []
         for handed in list(slot.handed.values()):
+            if handed.delivery.id not in self.holdings.held:
+                continue  # it was ended on purpose
             if slot.started(handed):
                 self._log.warning("slot %d %s while it ran %s[%s]", slot.number, death.reason, handed.delivery.task, handed.delivery.id)
-                self._holdings.settle(Outcome(id=handed.delivery.id, kind=OutcomeKind.LOST, status=Status.PENDING))
+                self.holdings.settle(Outcome(id=handed.delivery.id, kind=OutcomeKind.LOST, status=Status.PENDING))
             else:
                 again.append(handed.delivery)
         if not slot.handed:
             self._log.warning("slot %d %s; another is started", slot.number, death.reason)
-        self._holdings.wait_again(again)
+        self.holdings.wait_again(again)
 
     # -- from the node --------------------------------------------------------------------------------------------------------
 
     def _hear_node(self, reply: SessionReply) -> None:
         if isinstance(reply, Deliver):
-            tasks = self._tasks or {}
+            tasks = self.tasks or {}
             unknown = [delivery for delivery in reply.deliveries if delivery.task not in tasks]
             known = [delivery for delivery in reply.deliveries if delivery.task in tasks] if unknown else reply.deliveries
-            self._transfers.fetch(self._slots.spool, self._holdings.accept(known))
+            self.transfers.fetch(self.slots.spool, self.holdings.accept(known))
             if unknown:
                 self._refuse(unknown)
         elif isinstance(reply, OutcomesKept):
-            self._holdings.kept(reply.ids, reply.kinds)
+            self.holdings.kept(reply.ids, reply.kinds)
         elif isinstance(reply, NewCoordinator):
-            self._greeted = 0
-            self._transfers.ask_again()
+            self._telling.greeted = 0
+            self.transfers.ask_again()
         elif isinstance(reply, Fetched):
-            self._transfers.on_fetched(reply)
+            self.transfers.on_fetched(reply)
         elif isinstance(reply, Grant):
-            refused = self._transfers.on_grant(reply, time.monotonic())
+            refused = self.transfers.on_grant(reply, time.monotonic())
             if refused is not None:
-                self._holdings.leaving.append(refused)
+                self.holdings.leaving.append(refused)
         elif isinstance(reply, Answer):
-            self._declared(self._declaring.on_answer(reply, self._link.generation))
+            self._declared(self.declaring.on_answer(reply, self._link.generation))
         elif isinstance(reply, Notice):
             self._log.warning("%s", reply.text)
         elif isinstance(reply, Recall):
             self._recall(reply)
         elif isinstance(reply, Consume):
             self._consume(reply)
+        elif isinstance(reply, Cancel):
+            self._stopping.cancel(reply, time.monotonic())
 
     def _declared(self, error: str) -> None:
         if not error:
             return
         self._log.error("the queues of %s can't be declared: %s", self._spec.app, error)
-        if self._declaring.answers == 1:
+        if self.declaring.answers == 1:
             self._exit_code = 1
 
     def _refuse(self, deliveries: list[Delivery]) -> None:
         for name in {delivery.task for delivery in deliveries} - self._unknown:
             self._unknown.add(name)
             self._log.warning("%s has no task %r: it goes back to the mesh", self._spec.app, name)
-        self._holdings.refuse(deliveries)
+        self.holdings.refuse(deliveries)
 
     def _recall(self, recall: Recall) -> None:
         """Somebody else has an idle slot: give back what none has begun here, from the slots last, as that takes a moment."""
-        holdings = self._holdings
+        holdings = self.holdings
         count = recall.count - holdings.recall(recall.ids, recall.count)
-        fetching = set(self._transfers.fetching()).intersection(recall.ids) if count else set()
+        fetching = set(self.transfers.fetching()).intersection(recall.ids) if count else set()
         count -= holdings.give_back(sorted(fetching)[:count])
         if count:
-            self._recalls.ask(recall.ids, count, self._slots.ready)
-
-    def _consumed(self) -> list[str]:
-        """What it was told to consume when it began, and since."""
-        return [queue for queue in dict.fromkeys([*self._queues, *self._added]) if queue not in self._cancelled]
+            self._recalls.ask(recall.ids, count, self.slots.ready)
 
     def _consume(self, consume: Consume) -> None:
         """Other queues from now on; what runs of those that are cancelled ends here."""
-        before = self._consumed()
-        self._added = [queue for queue in dict.fromkeys([*self._added, *consume.add]) if queue not in consume.cancel]
-        self._cancelled = self._cancelled.difference(consume.add).union(consume.cancel)
-        queues = self._consumed()
-        if queues == before:
+        if not self.consumption.change(consume):
             return
-        self._offered = STALE
+        queues = self.consumption.queues
+        self._telling.offered = STALE
         self._log.warning("consumes %s from now on", ", ".join(queues) or "no queue")
-        waiting = [delivery.id for delivery in self._holdings.ready if delivery.queue not in queues]
-        self._holdings.recall(waiting, len(waiting))
+        waiting = [delivery.id for delivery in self.holdings.ready if delivery.queue not in queues]
+        self.holdings.recall(waiting, len(waiting))
 
     # -- to the slots -----------------------------------------------------------------------------------------------------------
 
     def _hand_out(self, now_s: float) -> None:
-        ready = self._holdings.ready
+        ready = self.holdings.ready
         if not ready:
             self._moved_at_s = now_s
             return
-        if self._draining:
-            self._holdings.give_back_ready()
+        if self.draining:
+            self.holdings.give_back_ready()
             return
-        slots = sorted(self._slots.ready, key=lambda slot: slot.load.held)
+        slots = sorted(self.slots.ready, key=lambda slot: slot.load.held)
         for position, slot in enumerate(slots):
             share = -(-len(ready) // (len(slots) - position))
-            batch = take(ready, slot.load, self._times.by_task, share)
+            batch = take(ready, slot.load, self.times.by_task, share)
             if batch:
-                slot.hand(batch, now_s, self._transfers.paths(delivery for delivery, _ in batch))
+                slot.hand(batch, now_s, self.transfers.paths(delivery for delivery, _ in batch))
                 self._moved_at_s = now_s
 
     def _check(self, now_s: float) -> None:
         """What waits behind a long task is taken back, first from its slot, then from this worker."""
         self._check_at_s = now_s + CHECK_S
-        for slot in self._slots.ready:
+        self._stopping.look(now_s)
+        for slot in self.slots.ready:
             if len(slot.handed) > 1 and not slot.recalled and now_s - slot.news_at_s >= STUCK_S:
                 slot.recall()
-        if self._holdings.ready and now_s - self._moved_at_s >= STUCK_S:
-            count = self._holdings.give_back_ready()
-            self._times.overall_s = max(self._times.overall_s, LONG_S)
+        if self.holdings.ready and now_s - self._moved_at_s >= STUCK_S:
+            count = self.holdings.give_back_ready()
+            self.times.overall_s = max(self.times.overall_s, LONG_S)
             self._log.debug("%d tasks go back: every slot is busy", count)
 
     # -- large bodies ---------------------------------------------------------------------------------------------------------------
 
     def _move_bodies(self, now_s: float) -> None:
         """Go on with bodies that are fetched and sent; go on with the tasks whose body is there."""
-        transfers, holdings = self._transfers, self._holdings
+        transfers, holdings = self.transfers, self.holdings
         if self._link.attached is not None and self._attachment != self._link.generation:
             self._attachment = self._link.generation
             transfers.begin_again()
@@ -366,114 +365,41 @@ class Worker:
         holdings.leaving += [outcome for outcome in transfers.take_sent() if outcome.id in holdings.outbox]
         transfers.sweep(holdings.held, holdings.outbox)
 
-    # -- to the node --------------------------------------------------------------------------------------------------------------
-
-    def _tell(self) -> None:
-        if self._tasks is None or self._link.attached is None:
-            return
-        if not self._declaring.is_done(self._link.generation):
-            if (question := self._declaring.question(self._link.generation, time.monotonic())) is not None:
-                self._link.send(question)
-            return
-        room = self._capacity()
-        if self._greeted != self._link.generation and not self._greet(room):
-            return
-        leaving = self._holdings.leaving
-        if self._offered == STALE or (not leaving and room != self._offered):
-            if not self._link.send(self._offer(room)):
-                return
-            self._offered = room
-        self._holdings.leaving = []
-        for chunk in chunks(leaving, FRAME_OUTCOMES_MAX, self._settings.max_frame_bytes // 2):
-            if self._holdings.leaving or not self._link.send(Outcomes(worker=self.id, capacity=room, outcomes=chunk)):
-                self._holdings.leaving += chunk  # the node takes no more now
-            else:
-                self._offered = room
-
-    def _greet(self, room: int) -> bool:
-        """A full report, then all outcomes again; False when it could not be sent."""
-        attached = self._link.attached
-        if attached is None or not self._link.send(self._offer(room, self._holdings.active())):
-            return False
-        self._greeted = self._link.generation
-        self._offered = room
-        self._holdings.say_all_again()
-        if self._on_ready is not None:
-            self._on_ready(self._info(attached))
-            self._on_ready = None
-        return True
-
-    def _offer(self, room: int, active: list[str] | None = None) -> Offer:
-        return Offer(
-            worker=self.id,
-            name=self._spec.display_name,
-            queues=self._consumed(),
-            tasks=list(self._tasks or ()),
-            slots=self._slots.lanes,
-            capacity=room,
-            active=active,
-            pid=os.getpid(),
-            generation=self._link.generation,
-        )
-
-    def _capacity(self) -> int:
-        holdings = self._holdings
-        if self._draining or len(holdings.outbox) > OUTBOX_MAX or holdings.outbox_bytes > OUTBOX_BYTES_MAX:
-            return 0
-        lanes = len(self._slots.ready) * self._slots.width
-        # Who waits for large arguments occupies no lane
-        waiting = len(self._transfers.fetching()) if self._transfers else 0
-        return waiting + capacity(lanes, self._times.overall_s, self._settings.prefetch_target_s, self._settings.max_prefetch)
-
-    def _info(self, attached: Attached) -> WorkerInfo:
-        return WorkerInfo(
-            worker=self.id,
-            name=self._spec.display_name,
-            mesh=attached.mesh,
-            node=attached.node,
-            coordinator=attached.coordinator,
-            app=self._spec.app,
-            queues=self._consumed(),
-            tasks=list(self._tasks or ()),
-            slots=self._slots.lanes,
-            pool=self._spec.pool,
-        )
-
     # -- the end ------------------------------------------------------------------------------------------------------------------
 
     def _obey(self) -> None:
         self._bell.hear()
         if self._stop_requests > 1:
             self._stop_now()
-        elif not self._draining:
+        elif not self.draining:
             self._drain()
 
     def _drain(self) -> None:
-        self._draining = True
-        self._holdings.give_back_ready()
-        self._holdings.give_back(self._transfers.fetching())
-        for slot in self._slots.ready:
+        self.draining = True
+        self.holdings.give_back_ready()
+        self.holdings.give_back(self.transfers.fetching())
+        for slot in self.slots.ready:
             slot.recall()
-        running = sorted({handed.delivery.task for slot in self._slots.ready for handed in slot.handed.values()})
+        running = sorted({handed.delivery.task for slot in self.slots.ready for handed in slot.handed.values()})
         if running:
             self._log.warning("waiting for running tasks: %s; stop again to end them now", ", ".join(running))
 
     def _leave_when_done(self) -> None:
-        holdings = self._holdings
+        holdings = self.holdings
         if self._exit_code is None and not holdings.held and not holdings.leaving and not holdings.outbox:
             self._exit_code = 0
 
     def _stop_now(self) -> None:
         """End the slots; what they held goes back to the mesh."""
-        self._draining = True
-        self._slots.kill()
-        count = self._holdings.give_back(list(self._holdings.held))
-        self._holdings.ready.clear()
+        self.draining = True
+        self.slots.kill()
+        count = self.holdings.give_back(list(self.holdings.held))
+        self.holdings.ready.clear()
         if count:
             self._log.warning("%d tasks were ended or not started, and go back to the mesh", count)
         until_s = time.monotonic() + STOP_S
-        while time.monotonic() < until_s and (self._holdings.leaving or self._holdings.outbox):
-            self._tell()
+        while time.monotonic() < until_s and (self.holdings.leaving or self.holdings.outbox):
+            self._telling.tell()
             self._poller.poll(CHECK_S)
             for reply in self._link.receive():
                 self._hear_node(reply)

@@ -70,3 +70,9 @@ class Plans:
                 return None
             plan = self._plans[name] = Plan(name, task)
         return plan
+
+
+def hard_limits_ms(tasks: Mapping[str, Runnable]) -> dict[str, int]:
+    """The hard limits that tasks have of themselves, by name."""
+    limits = {name: limits_of(getattr(task, "options", NO_OPTIONS))[1] for name, task in tasks.items()}
+    return {name: limit_ms for name, limit_ms in limits.items() if limit_ms}

@@ -21,7 +21,7 @@ from mesh.worker.lanes import serve
 from mesh.worker.loader import Application, load
 from mesh.worker.orders import CELLS, Loaded, Start, decode_order
 from mesh.worker.pipe import Pipe
-from mesh.worker.plans import Plans
+from mesh.worker.plans import Plans, hard_limits_ms
 from mesh.worker.station import Marks, Station, end_process
 
 _log = logging.getLogger("mesh.worker")
@@ -36,7 +36,7 @@ def main() -> int:
     start = decode_order(work.receive()[0])
     assert isinstance(start, Start), "the parent speaks first"
     logging.basicConfig(level=start.log_level, format="[%(asctime)s: %(levelname)s/%(process)d] %(message)s")
-    executor = Executor({}, start.max_body_bytes, start.spool, start.chunk_bytes)
+    executor = Executor({}, start.max_body_bytes, start.spool, start.chunk_bytes, hostname=start.name, ends_tasks=start.pool != "process")
     station = Station(work, control, _shared_marks(sys.argv[3:], start.marks), executor)
     station.watch(end_process)
     try:
@@ -53,7 +53,8 @@ def loaded(app: Application, executor: Executor) -> Loaded:
     """Have the tasks run, and tell what the parent needs of the application. Raises InvalidSetting for what its settings do not go with."""
     executor.plans = Plans(app.tasks)
     topology = app.conf.topology
-    return Loaded(sorted(app.tasks), "", app.conf.worker_queues, json.dumps({"changes": topology}) if topology else "")
+    declares = json.dumps({"changes": topology}) if topology else ""
+    return Loaded(sorted(app.tasks), "", app.conf.worker_queues, declares, hard_limits_ms(app.tasks))
 
 
 def leave_signals_to_the_parent() -> None:

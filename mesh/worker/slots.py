@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import mmap
-import os
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from mesh.transport.poller import READ, WRITE, Poller
 from mesh.wire.messages import Delivery
 from mesh.worker.batches import UNKNOWN_S, Load
-from mesh.worker.execute import Executor
-from mesh.worker.lanes import serve
-from mesh.worker.loader import Tasks
-from mesh.worker.orders import CELLS, Finished, Loaded, Mark, Order, Recall, Report, Run, Start, decode_report, encode
+from mesh.worker.orders import CELLS, Finished, Loaded, Mark, Order, Recall, Report, Run, decode_report, encode
 from mesh.worker.pipe import Pipe
 from mesh.worker.spool import Spool
-from mesh.worker.station import Station
 
 POOLS = ("process", "thread", "async")
 REAP_S = 0.25
@@ -67,6 +54,9 @@ class Host(Protocol):
 
     def wait(self, timeout_s: float) -> bool:
         """Whether it has ended by itself within the time."""
+
+    def signal(self, name: str) -> bool:
+        """Send a signal to it and to all that its task started; False where that can't be."""
 
     def kill(self) -> str:
         """End it at once, and all that its task started: how it ended."""
@@ -145,8 +135,12 @@ class Slot:
     def recall(self) -> None:
         """Ask for what is not started and for what is finished."""
         self.recalled = True
+        self.control(Recall())
+
+    def control(self, order: Order) -> None:
+        """Send past what waits in the slot."""
         try:
-            self._control.send(encode(Recall()))
+            self._control.send(encode(order))
         except OSError:
             pass  # its death shows at the work pipe
 
@@ -316,175 +310,9 @@ class Slots(ABC):
         return Died(reason)
 
 
-# -- slots in child processes ----------------------------------------------------------------------------------------------------
-
-
-class ProcessSlots(Slots):
-    """Slots in spawned processes: ``concurrency`` of one lane (pool ``process``), or one of ``concurrency`` lanes."""
-
-    def __init__(
-        self, app: str, pool: str, concurrency: int, max_body_bytes: int, log_level: int = logging.WARNING, chunk_bytes: int = 128 << 10
-    ) -> None:
-        super().__init__(*((concurrency, 1) if pool == "process" else (1, concurrency)))
-        self._start = Start(app, pool, self.width, max_body_bytes, marks="", log_level=log_level, chunk_bytes=chunk_bytes)
-
-    def launch(self, number: int) -> Slot:
-        """Start a process; it loads the application by itself."""
-        file, marks = _new_marks()
-        ours, theirs = _two_pairs()
-        with file:
-            host = _Process(theirs, file)
-        for end in theirs:
-            end.close()
-        slot = Slot(number, self.width, Pipe(ours[0]), Pipe(ours[1]), marks, host)
-        slot.send(msgspec.structs.replace(self._start, spool=str(self.spool.path), marks=host.marks))
-        return slot
-
-
-def _two_pairs() -> tuple[list[socket.socket], list[socket.socket]]:
+def two_pairs() -> tuple[list[socket.socket], list[socket.socket]]:
     """The ends of the work and the control pipe, the parent's without blocking."""
     pairs = [socket.socketpair(), socket.socketpair()]
     for ours, _ in pairs:
         ours.setblocking(False)
     return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
-
-
-def _new_marks() -> tuple[IO[bytes], Marks]:
-    """A file that parent and slot map. It has no name where a slot can inherit it, so that a killed worker leaves nothing behind."""
-    if sys.platform == "win32":
-        file: IO[bytes] = tempfile.NamedTemporaryFile(prefix="mesh-slot-", delete=False)  # noqa: SIM115  # the caller closes it
-    else:
-        file = tempfile.TemporaryFile()  # noqa: SIM115
-    file.truncate(CELLS)
-    return file, mmap.mmap(file.fileno(), CELLS)
-
-
-class _Process:
-    """A slot's process, at the head of a process group of its own: Ctrl-C in a terminal does not reach it nor what its task started."""
-
-    def __init__(self, ends: list[socket.socket], marks: IO[bytes]) -> None:
-        command = [sys.executable, "-m", "mesh.worker.slot"]
-        self.marks = marks.name if sys.platform == "win32" else ""
-        if sys.platform == "win32":
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP)
-            assert self._process.stdin is not None
-            for share in (end.share(self._process.pid) for end in ends):
-                self._process.stdin.write(len(share).to_bytes(4, "big") + share)
-            self._process.stdin.close()
-        else:
-            numbers = [*(end.fileno() for end in ends), marks.fileno()]
-            command += map(str, numbers)
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=numbers, start_new_session=True)
-        self.pid = self._process.pid
-
-    def ended(self) -> str:
-        """How it ended, empty while it runs."""
-        code = self._process.poll()
-        if code is None:
-            return ""
-        return f"ended with status {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it has ended by itself within the time."""
-        try:
-            self._process.wait(max(0.0, timeout_s))
-        except subprocess.TimeoutExpired:
-            return False
-        self._remove_marks()
-        return True
-
-    def kill(self) -> str:
-        """End it at once, and all that its task started: how it ended."""
-        if self._process.returncode is None:  # not reaped yet, so the number is still its own
-            if sys.platform == "win32":
-                self._process.kill()
-            else:
-                os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
-        self._remove_marks()
-        return self.ended()
-
-    def _remove_marks(self) -> None:
-        if self.marks:
-            Path(self.marks).unlink(missing_ok=True)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-# -- slots in this process ---------------------------------------------------------------------------------------------------------
-
-
-class InProcessSlots(Slots):
-    """One slot of ``concurrency`` threads in this process, for ``Mesh(embedded=True)``: same pipes, same program.
-
-    Tasks that the application gets later, and what is appended to ``queues``, are announced within a beat.
-    """
-
-    def __init__(
-        self, app: Tasks, concurrency: int, max_body_bytes: int = 1 << 20, chunk_bytes: int = 128 << 10, queues: Sequence[str] = ()
-    ) -> None:
-        super().__init__(1, concurrency)
-        self._app = app
-        self._max_body_bytes = max_body_bytes
-        self._chunk_bytes = chunk_bytes
-        self._queues = queues
-        self._announced = (0, 0)
-        """Tasks and queues that the parent has been told of."""
-        self._station: Station | None = None
-
-    def launch(self, number: int) -> Slot:
-        """Start the slot's threads."""
-        ours, theirs = _two_pairs()
-        marks = bytearray(CELLS)
-        executor = Executor(self._app.tasks, self._max_body_bytes, str(self.spool.path), self._chunk_bytes)
-        self._station = Station(Pipe(theirs[0]), Pipe(theirs[1]), marks, executor)
-        slot = Slot(number, self.width, Pipe(ours[0]), Pipe(ours[1]), marks, _Thread(self._station, self.width))
-        self._announce()
-        return slot
-
-    def tick(self, now_s: float) -> None:
-        """Announce new tasks as well."""
-        super().tick(now_s)
-        if self._known() != self._announced:
-            self._announce()
-
-    def _announce(self) -> None:
-        assert self._station is not None, "launched before"
-        self._announced = self._known()
-        self._station.send(Loaded(sorted(self._app.tasks), "", list(self._queues)))
-
-    def _known(self) -> tuple[int, int]:
-        return len(self._app.tasks), len(self._queues)
-
-
-class _Thread:
-    """A slot's main thread in this process. It can't be killed: a task that runs goes on until it ends, and is not listened to."""
-
-    def __init__(self, station: Station, width: int) -> None:
-        self.pid = os.getpid()
-        self._station = station
-        self._thread = threading.Thread(target=self._serve, args=(width,), name="mesh-slot", daemon=True)
-        station.watch(station.close)
-        self._thread.start()
-
-    def _serve(self, width: int) -> None:
-        serve(self._station, "thread", width)
-
-    def ended(self) -> str:
-        """How it ended, empty while it runs."""
-        return "" if self._thread.is_alive() else "ended"
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it has ended by itself within the time."""
-        self._thread.join(max(0.0, timeout_s))
-        return not self._thread.is_alive()
-
-    def kill(self) -> str:
-        """Stop listening to it."""
-        self._station.close()
-        return "ended"

@@ -10,16 +10,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from mesh.wire.messages import Delivery, Outcome
+from mesh import signals
+from mesh.request import Context
+from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.worker.coroutines import Wait
 from mesh.worker.execute import Executor
-from mesh.worker.orders import Finished, GivenBack, Mark, Recall, Report, Run, RunTime, decode_order, encode
+from mesh.worker.orders import Finished, GivenBack, Mark, Recall, Report, Revoke, Run, RunTime, decode_order, encode
 from mesh.worker.pipe import Pipe
 
 FLUSH_S = 0.005
 """Age of the oldest unsent outcome at which outcomes leave although there is more to run."""
 FLUSH_BYTES = 1 << 20
 """Unsent bytes of results at which they leave."""
+REVOKED_MAX = 10_000
+"""Ids that are not to be begun, and may have been before."""
 
 
 class Marks(Protocol):
@@ -50,6 +54,8 @@ class Station:
         self._sending = threading.Lock()
         self._flushed_at_s = 0.0
         self._unsent_bytes = 0
+        self._revoked: set[str] = set()
+        """Of what waits here: not to be begun."""
 
     def receive(self) -> int:
         """Wait for orders and put them into ``todo``: how many there are. Raises EOFError when the parent is gone."""
@@ -76,6 +82,8 @@ class Station:
 
     def execute(self, cell: int, delivery: Delivery, wait: Wait) -> None:
         """Run a task and keep its outcome for the next flush; flush if one is due."""
+        if self._revoked and self._skip(cell, delivery):
+            return
         self._marks[cell] = Mark.STARTED
         begun_s = time.perf_counter()
         outcome = self.executor.run(delivery, wait)
@@ -83,10 +91,21 @@ class Station:
 
     async def execute_async(self, cell: int, delivery: Delivery) -> None:
         """The same for an ``async def`` task, on the running event loop."""
+        if self._revoked and self._skip(cell, delivery):
+            return
         self._marks[cell] = Mark.STARTED
         begun_s = time.perf_counter()
         outcome = await self.executor.run_async(delivery)
         self._keep(cell, outcome, delivery.task, begun_s)
+
+    def _skip(self, cell: int, delivery: Delivery) -> bool:
+        """A task that was revoked is not begun."""
+        if delivery.id not in self._revoked:
+            return False
+        self._revoked.discard(delivery.id)
+        signals.task_revoked.send(delivery.task, request=Context(delivery), terminated=False, signum=None, expired=False)
+        self._keep(cell, Outcome(delivery.id, OutcomeKind.RETURNED), delivery.task, time.perf_counter())
+        return True
 
     def _keep(self, cell: int, outcome: Outcome, task: str, begun_s: float) -> None:
         ended_s = time.perf_counter()
@@ -144,10 +163,20 @@ class Station:
         try:
             while True:
                 for frame in self._control.receive():
-                    if isinstance(decode_order(frame), Recall):
+                    order = decode_order(frame)
+                    if isinstance(order, Recall):
                         self._give_back()
+                    elif isinstance(order, Revoke):
+                        self._revoke(order)
         except EOFError:
             gone()
+
+    def _revoke(self, order: Revoke) -> None:
+        ends = self.executor.ends
+        running = {id for id in order.ids if order.ends and ends is not None and ends.end(id)}
+        if len(self._revoked) > REVOKED_MAX:
+            self._revoked.clear()  # of tasks that had begun, or had left, by the time that the order came
+        self._revoked.update(set(order.ids) - running)
 
     def _give_back(self) -> None:
         """What is not started goes back: from ``todo``, and from the pipe that a busy pool has no time to read."""

@@ -29,6 +29,7 @@ from mesh.core.broker.pushes import Pushes
 from mesh.core.broker.queues import Queue, Record, rank
 from mesh.core.broker.results import Results
 from mesh.core.broker.retries import GOES_ON, Retries
+from mesh.core.broker.revocations import Revocations
 from mesh.core.broker.selection import Ageing
 from mesh.core.broker.takeover import Takeover
 from mesh.core.broker.takes import Takes
@@ -105,6 +106,7 @@ class Broker:
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease, give_back=self._give_back)
         self.purge = Purge(self, replica)
         self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)
+        self.revocations = Revocations(self, post)
         self.retries = Retries(self, replica, topology)
         self.lost_and_found = LostAndFound(self, replica, topology, replication.has_heard_all_here)
         self.placement.is_withheld = lambda queue: queue in self.lost_and_found.unjudged or queue in self.purge.under_way
@@ -388,6 +390,10 @@ class Broker:
             self.finished += 1
         else:
             self.conclude(record, self._result(outcome, worker))
+
+    def conclude_unseen(self, outcome: Outcome) -> None:
+        """A task whose message has not come has ended: when it comes it is a duplicate of what is over."""
+        self._write_result(self._result(outcome, None), self._me.id)
 
     def conclude(self, record: Record, result: Result) -> None:
         """One transaction: settle the message of a task or a gather, and write its result."""

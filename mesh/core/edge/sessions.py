@@ -27,6 +27,7 @@ from mesh.core.effects import Identity
 from mesh.core.kinds import problem_of, problem_of_flow
 from mesh.core.turn import Turn
 from mesh.errors import Unroutable
+from mesh.wire.calls import Cancel
 from mesh.wire.entries import Message
 from mesh.wire.messages import (
     PROTOCOL_VERSION,
@@ -365,7 +366,7 @@ class Edge:
 
     def from_coordinator(self, message: object, after_commit: bool) -> None:
         """A message that the coordinator, here or elsewhere, has for a program attached to this node."""
-        if isinstance(message, Deliver | OutcomesKept | Notice | Taken | Recall | Consume):
+        if isinstance(message, Deliver | OutcomesKept | Notice | Taken | Recall | Consume | Cancel):
             session = self.workers.get(message.worker)
             if session is not None:
                 self._turn.to_session(session, message)

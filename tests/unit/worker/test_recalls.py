@@ -28,7 +28,7 @@ def hold(worker: Running, path: Path, *ids: str, queue: str = "default") -> None
     poll_until(lambda: path.with_name(f"{path.name}.started").exists(), 10, "the long task")
     calls = [delivery(id, "maybe_wait_for", "") for id in ids]
     worker.link.say(Deliver(worker.worker.id, [Delivery(c.id, c.task, c.body, 1, queue) for c in calls]))
-    poll_until(lambda: set(ids) <= set(worker.worker._holdings.held), 5, "the deliveries")
+    poll_until(lambda: set(ids) <= set(worker.worker.holdings.held), 5, "the deliveries")
 
 
 @pytest.mark.parametrize("pool", ["process", "thread", "async"])

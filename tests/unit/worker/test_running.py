@@ -48,7 +48,7 @@ def run(task: Sample, *args: Any, call: Call | None = None, **kwargs: Any) -> Ou
     loop = asyncio.new_event_loop()
     try:
         sent = Delivery("i", "sample", bodies.encode_call(args, kwargs), 1, "q", call=call)
-        return Executor({"sample": task}, 1 << 20, keeps_hard_limits=True).run(sent, partial(waited, loop))
+        return Executor({"sample": task}, 1 << 20, ends_tasks=True).run(sent, partial(waited, loop))
     finally:
         loop.close()
 

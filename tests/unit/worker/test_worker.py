@@ -22,7 +22,8 @@ from mesh.wire.messages import (
     OutcomesKept,
     SessionRequest,
 )
-from mesh.worker.slots import InProcessSlots, ProcessSlots
+from mesh.worker.processes import ProcessSlots
+from mesh.worker.threads import InProcessSlots
 from tests.polling import poll_until
 from tests.unit.worker import sample
 from tests.unit.worker.fakes import GREETING, SAMPLE, FakeLink, Running, delivery
@@ -414,7 +415,7 @@ def test_without_a_node_the_worker_ends_with_what_the_search_found() -> None:
 def test_the_greeting_of_the_node_is_what_the_banner_shows() -> None:
     infos = []
     worker = running("thread", 3)
-    worker.worker._on_ready = lambda info: (infos.append(info), worker.ready.set())  # type: ignore[assignment,func-returns-value]
+    worker.worker._telling._on_ready = lambda info: (infos.append(info), worker.ready.set())  # type: ignore[assignment,func-returns-value]
     with worker:
         pass
     assert [(info.mesh, info.node, info.coordinator, info.slots, info.pool) for info in infos] == [
