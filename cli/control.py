@@ -10,6 +10,8 @@ from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
 
 from mesh.client.options import Options
+from mesh.control import signal_name
+from mesh.errors import UsageError
 
 destination_option = click.option(
     "-d",
@@ -23,7 +25,7 @@ destination_option = click.option(
 
 @click.group(epilog=output.example("mesh control add_consumer mail", "mesh control cancel_consumer mail -d desk-4711"))
 def control() -> None:
-    """Have workers consume other queues."""
+    """Have workers consume other queues, and end tasks."""
 
 
 @control.command(
@@ -55,6 +57,45 @@ def cancel_consumer(queue: str, workers: tuple[str, ...], mesh: str | None, as_j
     Exit code 3 for a WORKER that the mesh does not know.
     """
     _change(workers, {"cancel": [queue]}, mesh, as_json)
+
+
+@control.command(
+    "revoke", epilog=output.example("mesh control revoke 0190c1d2-...", "mesh control revoke --group G --terminate --signal KILL")
+)
+@click.argument("ids", nargs=-1)
+@click.option("-g", "--group", "groups", metavar="GROUP", multiple=True, help="All live members of this group.")
+@click.option("--stamp", "stamps", metavar="NAME=VALUE", multiple=True, help="All live tasks with this stamp.")
+@click.option("--terminate", is_flag=True, help="End what runs.")
+@click.option("--signal", default="SIGTERM", show_default=True, help="By which a process that runs a task is ended.")
+@mesh_option
+@output.json_option
+def revoke(
+    ids: tuple[str, ...], groups: tuple[str, ...], stamps: tuple[str, ...], terminate: bool, signal: str, mesh: str | None, as_json: bool
+) -> None:
+    """End tasks for good: those with these IDS, and others.
+
+    What has not begun never runs, also when it is submitted later; what runs goes on, unless it is to be ended, and its value is not wanted
+    any more. Exit code 2 when nothing is named.
+    """
+    if not (ids or groups or stamps):
+        raise UsageError("name tasks to revoke: their ids, a --group or a --stamp NAME=VALUE")
+    values: dict[str, list[str]] = {}
+    for stamp in stamps:
+        name, equals, value = stamp.partition("=")
+        if not equals:
+            raise UsageError(f"--stamp {stamp!r} has no value: write NAME=VALUE")
+        values.setdefault(name, []).append(value)
+    wanted = {"ids": ids, "groups": groups, "stamps": values, "terminate": terminate, "signal": signal_name(signal)}
+    with attached(Options({"mesh": mesh})) as questions:
+        rows = questions.rows("revoke", json.dumps(wanted))
+    if as_json:
+        output.print_json(rows)
+        return
+    for row in rows:
+        ran = " while it ran" if row["ran"] else ""
+        click.echo(f"{row['id']} {'was over' if row['became'] == 'ended' else f'is revoked{ran}'}")
+    if not rows:
+        click.echo("no live task is one of these: nothing has changed")
 
 
 def _change(workers: tuple[str, ...], change: dict[str, list[str]], mesh: str | None, as_json: bool) -> None:

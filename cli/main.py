@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("mesh.cli.messages:get", "Print messages that wait in QUEUE, each on a line."),
     "consume": ("mesh.cli.messages:consume", "Print the messages of queues as they come, each on a line, until it is interrupted."),
     "status": ("mesh.cli.status:status", "Show nodes, workers and queues."),
-    "control": ("mesh.cli.control:control", "Have workers consume other queues."),
+    "control": ("mesh.cli.control:control", "Have workers consume other queues, and end tasks."),
     "queue": ("mesh.cli.queue:queue", "Show, declare and change queues, and decide about tasks that kept losing their worker."),
     "exchange": ("mesh.cli.exchange:exchange", "Show, declare and delete exchanges."),
     "binding": ("mesh.cli.binding:binding", "Show, declare and delete bindings."),

@@ -158,13 +158,14 @@ class Context:
         """
         delivery, properties = self.delivery, self.delivery.properties
         exchange = properties.exchange if properties is not None else ""
+        attempt = delivery.attempt - self._call.acks_early  # that it was handed out was written as the first
         return {
             "exchange": exchange,
             "routing_key": properties.routing_key if properties is not None and exchange else delivery.queue,
             "priority": properties.priority if properties is not None else 0,
             "queue": delivery.queue,
-            "attempt": delivery.attempt,
-            "redelivered": delivery.attempt > 1,
+            "attempt": attempt,
+            "redelivered": attempt > 1,
         }
 
     def get(self, name: str, default: Any = None) -> Any:

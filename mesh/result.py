@@ -102,6 +102,11 @@ class AsyncResult(Generic[R]):
         """Whether the task is over and raised."""
         return self.ready() and self._pending_status() is Status.FAILURE
 
+    def revoke(self, *, terminate: bool = False, signal: str = "SIGTERM") -> None:
+        """End the task for good: see :meth:`mesh.control.Control.revoke`."""
+        source: Any = self._source
+        source.control.revoke(self.id, terminate=terminate, signal=signal)
+
     # -- what is known --------------------
 
     @property

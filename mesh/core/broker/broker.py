@@ -8,11 +8,13 @@ from functools import partial
 from mesh.config import Settings
 from mesh.core.broker.admission import Admission
 from mesh.core.broker.arguments import QueueArguments
+from mesh.core.broker.attempts import Attempts
 from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.dead_lettering import DeadLettering, dropped
-from mesh.core.broker.dead_letters import DeadLetters, renewed, revived
+from mesh.core.broker.dead_letters import DeadLetters, revived
 from mesh.core.broker.declarations import Declarations
 from mesh.core.broker.delayed import Delayed
+from mesh.core.broker.early import Early
 from mesh.core.broker.early_offers import EarlyOffers
 from mesh.core.broker.expiry import Expiry
 from mesh.core.broker.flows import Flows
@@ -43,13 +45,11 @@ from mesh.core.cluster.replication import Replication
 from mesh.core.cluster.topology import Topology
 from mesh.core.effects import Identity
 from mesh.core.states import RecordEvent, RecordState
-from mesh.wire.entries import Attempt, DeadLetter, Entry, Failure, Message, Result, Scope, Status
+from mesh.wire.entries import DeadLetter, Entry, Message, Result, Scope
 from mesh.wire.messages import Outcome, OutcomeKind, Outcomes, OutcomesKept, PeerMessage
 
 Post = Callable[[str, PeerMessage, bool], None]
 """(node, message, after commit): hand a message to a node's edge, this one's included."""
-
-EXHAUSTED = "mesh.errors.DeliveriesExhausted"
 
 
 class Broker:
@@ -100,12 +100,14 @@ class Broker:
         self.expiry = Expiry(self, replica, membership, settings)
         self.placement = Placement(self, membership, topology)
         self.paging = Paging(self, replica)
+        self._attempts = Attempts(self, membership, self._give_back)
         self.workforce = Workforce(
-            self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._lose, post=post
+            self, membership, replication, settings, lease=self._lease, give_back=self._give_back, lose=self._attempts.lose, post=post
         )
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease, give_back=self._give_back)
         self.purge = Purge(self, replica)
         self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)
+        self.early = Early(self)
         self.revocations = Revocations(self, post)
         self.retries = Retries(self, replica, topology)
         self.lost_and_found = LostAndFound(self, replica, topology, replication.has_heard_all_here)
@@ -154,6 +156,7 @@ class Broker:
         self.takes = Takes()
         self.line.reset()
         self.retries.reset()
+        self.early.reset()
         self.admission.reset()
         self.overflow.reset()
         self.declarations.reset()
@@ -321,31 +324,9 @@ class Broker:
             return
         record.move(RecordEvent.GIVEN_BACK)
         record.worker = ""
+        self.early.given_back(record)
         self.line.take_in(record, again=True)
         self.flows.given_back(record)
-
-    def _lose(self, record: Record, how: str) -> None:
-        """The worker died with it: count the attempt durably by writing the message anew, or give up (R24)."""
-        if record.held is not None:  # it had not left
-            self._give_back(record)
-            return
-        message = record.message
-        if type(message) is Header:  # leased a moment ago, at the start of this reign: without its body it can't be written anew
-            self._give_back(record)
-            return
-        worker = self.workers.get(record.worker)
-        self.redelivered += 1
-        node = self._membership.name_of(worker.node) if worker is not None else ""
-        name = (worker.name or worker.id) if worker is not None else record.worker
-        attempt = Attempt(node, name, record.delivered_ms, self.wall_ms, how)
-        again = renewed(message, (*message.history, attempt), self.skew_ms(record.journal))
-        limit = message.max_deliveries or self.arguments.of(message.queue).max_deliveries
-        if again.attempts >= limit:
-            text = f"delivered {again.attempts} times and lost each time, the last time as {how}; the limit is max_deliveries = {limit}"
-            outcome = Outcome(message.id, status=Status.FAILURE, failure=Failure(EXHAUSTED, text))
-            self.dead_lettering.give_up(record, "delivery_limit", text, letter=True, last=again, outcome=outcome, worker=worker)
-            return
-        self.rewrite(record, again)
 
     def rewrite(self, record: Record, message: Message) -> None:
         """One transaction: settle a message, and write it anew with the same id, in its old place."""
@@ -468,9 +449,9 @@ class Broker:
             elif outcome.kind == OutcomeKind.REJECTED:
                 self.dead_lettering.give_up(record, "rejected", "its consumer rejected it")
             elif outcome.kind == OutcomeKind.REQUEUED:
-                self._lose(record, "its consumer gave it back")
+                self._attempts.lose(record, "its consumer gave it back")
             else:
-                self._lose(record, "who had it was lost" if is_plain(record.message) else "the slot that ran it died")
+                self._attempts.lose(record, "who had it was lost" if is_plain(record.message) else "the slot that ran it died")
 
     def node_lost(self, node: str, now: float) -> None:
         """A node is no longer reachable: its workers may come back through another, so their leases stay valid for a while."""

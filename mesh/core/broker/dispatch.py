@@ -100,7 +100,7 @@ class Dispatcher:
         deliveries: list[Delivery] = []
         records: list[Record] = []
         size = 0
-        for record in taken:
+        for record in self._broker.early.sift(worker, taken):
             message = record.message
             record.worker = worker.id
             record.delivered_ms = wall_ms
@@ -114,7 +114,8 @@ class Dispatcher:
                 records, deliveries, size = [], [], len(message.body)
             records.append(record)
             deliveries.append(delivery)
-        self._send(worker, records, deliveries)
+        if records:
+            self._send(worker, records, deliveries)
 
     def _send(self, worker: WorkerState, records: list[Record], deliveries: list[Delivery]) -> None:
         if self._replication.leases.is_counting:  # only what was tried before waits for that

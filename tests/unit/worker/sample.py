@@ -201,3 +201,21 @@ async def leave_in_background() -> str:
 @app.task
 async def loop_id() -> int:
     return id(asyncio.get_running_loop())
+
+
+@app.task
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@app.task
+def sleep_in_steps(seconds: float) -> None:
+    """Let an exception in between, as most Python does."""
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        time.sleep(0.01)
+
+
+@app.task
+async def sleep_later(seconds: float) -> None:
+    await asyncio.sleep(seconds)
