@@ -8,7 +8,7 @@ import math
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
 from mesh.call_options import CALL_KEYWORDS, NO_OPTIONS, TASK_OPTIONS, CallOptions, check_options, given, refuse_unknown
 from mesh.result import AsyncResult
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from mesh.canvas.maps import Chunks, XMap, XStarmap
+    from mesh.step import Step
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -204,6 +205,24 @@ class Task(Running, Generic[P, R], metaclass=TaskClass):
         publisher: Any = self._publisher
         message: Message = publisher.message_of(call, id=delivery.id, flow=delivery.flow)
         return message
+
+    def replace(self, sig: Step) -> NoReturn:
+        """Go on as another canvas: its end has this task's id, so who waits for this one gets its value. For the running task (``bind``).
+
+        Raises TaskReplaced, which the worker waits for; InvalidCanvas; UsageError outside of a worker.
+        """
+        from mesh.canvas.replacing import replace_task
+
+        replace_task(self._publisher, self.request, sig)
+
+    def add_to_chord(self, sig: Step, lazy: bool = False) -> AsyncResult[Any]:
+        """Have the chord that the running task is a member of wait for one more; its value comes after all others.
+
+        It is submitted in the transaction in which the task ends; ``lazy`` is accepted. Raises InvalidCanvas when there is no chord.
+        """
+        from mesh.canvas.replacing import add_member
+
+        return add_member(self._publisher, self.request, sig)
 
     def map(self, it: Iterable[Any]) -> XMap:
         """One call that calls this task for each item, and has the list of the values."""

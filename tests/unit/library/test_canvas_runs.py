@@ -11,7 +11,21 @@ from typing import Any
 
 import pytest
 
-from mesh import ChordError, GroupResult, IncompleteStream, Mesh, NotEncodable, ResultSet, ResultTimeout, chain, chord, group, signature
+from mesh import (
+    ChordError,
+    GroupResult,
+    IncompleteStream,
+    InvalidCanvas,
+    Mesh,
+    NotEncodable,
+    ResultSet,
+    ResultTimeout,
+    UsageError,
+    chain,
+    chord,
+    group,
+    signature,
+)
 from mesh.canvas.submission import submit
 from mesh.group_result import result_from_tuple
 from tests.polling import poll_until
@@ -63,8 +77,22 @@ def tasks(app: Mesh) -> dict[str, Any]:
     async def later(x: int) -> int:
         return x + 1
 
+    def unfold(self: Any, depth: int) -> Any:
+        more = group(made["unfold"].s(depth - 1), made["unfold"].si(0)) | made["xsum"].s()
+        return 1 if depth == 0 else self.replace(more)
+
+    def spread(self: Any, count: int) -> list[int]:
+        for number in range(count):
+            self.add_to_chord(made["add"].s(number, 10))
+        return [count]
+
+    def instead(self: Any, kind: str) -> None:
+        self.replace(made["fail"].s() if kind == "fail" else group(made["add"].s(1, 1), made["add"].s(2, 2)))
+
+    bound = {"unfold": unfold, "spread": spread, "instead": instead}
     functions = (add, xsum, fail, note, told, told_id, wait, call, later)
-    return {function.__name__: app.task(name=function.__name__)(function) for function in functions}
+    made: dict[str, Any] = {function.__name__: app.task(name=function.__name__)(function) for function in functions}
+    return made | {name: made.setdefault(name, app.task(name=name, bind=True)(function)) for name, function in bound.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +174,33 @@ def test_callbacks_get_the_value(tasks: dict[str, Any]) -> None:
     tasks["add"].apply_async((2, 2), link=tasks["note"].s("and"), link_error=tasks["told_id"].s())
     poll_until(lambda: NOTED, 10, "it was called")
     assert NOTED == [(4, "and")]
+
+
+# -- going on as others --------------------
+
+
+def test_a_task_goes_on_as_a_canvas_with_its_id_and_its_successors(tasks: dict[str, Any]) -> None:
+    unfold, instead = tasks["unfold"], tasks["instead"]
+    assert unfold.delay(4).get(timeout=10) == 5
+    assert (unfold.s(2) | tasks["add"].s(10)).delay().get(timeout=10) == 13
+    assert group(unfold.s(1), unfold.s(2))().get(timeout=10) == [2, 3]
+    assert chord([unfold.s(1), unfold.s(2)], tasks["xsum"].s())().get(timeout=10) == 5
+    assert instead.delay("group").get(timeout=10) == [2, 4]
+    assert (instead.s("group") | tasks["xsum"].s())().get(timeout=10) == 6
+    with pytest.raises(KeyError, match="broken"):
+        (instead.s("fail") | tasks["xsum"].s())().get(timeout=10)
+    with pytest.raises(UsageError, match="run in a worker"):
+        instead("group")
+
+
+def test_a_task_adds_members_to_its_chord(tasks: dict[str, Any]) -> None:
+    spread, add = tasks["spread"], tasks["add"]
+    result = chord([spread.s(3), add.s(1, 1)], tasks["note"].s())()
+    result.get(timeout=10)
+    (noted,) = NOTED[0]
+    assert (noted[:2], sorted(noted[2:])) == ([[3], 2], [10, 11, 12])
+    with pytest.raises(InvalidCanvas, match="member of no chord"):
+        spread.delay(1).get(timeout=10)
 
 
 # -- results --------------------
