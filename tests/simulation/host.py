@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mesh.core.broker.plain import is_plain
 from mesh.core.cluster.alarms import DISK
 from mesh.core.cluster.replica import Journal
 from mesh.core.cluster.topology import name_of
@@ -114,7 +115,7 @@ class Host:
     def _note_added(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if isinstance(entry, Message) and journal.owner == self.id:
             self.world.history.wrote(entry, (journal.name, sequence))
-            if not entry.task:
+            if is_plain(entry):
                 self.world.topology.wrote(entry, self.world.now)
         elif isinstance(entry, Exchange | QueueDeclaration | Binding):
             self.world.topology.entries[journal.name, sequence] = name_of(entry)

@@ -14,6 +14,7 @@ from mesh.core.machine import Machine
 from mesh.core.states import RecordState, Role
 from mesh.wire.entries import Dot, Member, Message
 from mesh.wire.messages import Deliver, Outcome, OutcomeKind
+from tests.simulation import steps
 
 if TYPE_CHECKING:
     from tests.simulation.history import Delayed
@@ -223,7 +224,7 @@ def excused(world: World) -> set[str]:
     results = world.history.results_wiped if world.settings.copies == 1 else set()
     kept = world.topology.queues  # nobody consumes them
     delayed = {id for id, delayed in world.history.delayed.items() if _by_a_wrong_clock(world, delayed, world.hosts.values())}
-    return {*world.history.wiped, *results, *kept, *delayed}
+    return {*world.history.wiped, *results, *kept, *delayed, *steps.excused(world)}
 
 
 def r7_what_a_worker_forgets_is_kept(world: World, outcomes: Iterable[Outcome]) -> None:

@@ -13,6 +13,7 @@ from unittest.mock import patch
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dead_lettering import DeadLettering
 from mesh.core.broker.expiry import Expiry
+from mesh.core.broker.flows import Flows, Gather
 from mesh.core.broker.lost_and_found import LostAndFound
 from mesh.core.broker.plain import is_plain
 from mesh.core.broker.queues import Record
@@ -29,7 +30,7 @@ from mesh.core.cluster.topology import Topology, name_of
 from mesh.core.coordinator import Coordinator
 from mesh.core.effects import Batch, Identity, Restored
 from mesh.core.turn import Turn
-from mesh.wire.entries import Member, Message, Scope
+from mesh.wire.entries import Member, Message, Result, Scope
 from mesh.wire.messages import Heartbeat, OutcomeKind, Outcomes, Release, Report, WorkerGone
 from mesh.wire.topology import Binding, Exchange, QueueDeclaration
 from tests.simulation.host import Host
@@ -267,6 +268,40 @@ def context_kept_of_what_is_not(write: Callable[..., Any], replica: Replica, *ar
     journal, sequence = write(replica, *arguments)
     replica._turn.move_head(journal.head())
     return journal, sequence
+
+
+# -- workflows --------------------
+
+
+@replaces(Flows, "_may_run")
+def steps_run_before_what_they_wait_for(may_run: Callable[..., bool], flows: Flows, message: Message) -> bool:
+    """I9: a step begins when what it waits for has ended."""
+    return True
+
+
+@replaces(Gather, "take")
+def gather_counts_what_it_hears(take: Callable[..., None], gather: Gather, place: int, id: str) -> None:
+    """R25: a chord counts a set of members, not how often one is heard of."""
+    place = gather.parts.index(None) if None in gather.parts else place
+    take(gather, place, id)
+
+
+@replaces(Flows, "holds")
+def results_that_are_waited_for_expire(holds: Callable[..., bool], flows: Flows, result: Result) -> bool:
+    """I9: what something waits for is not removed before that has ended."""
+    return False
+
+
+@replaces(Flows, "_skip")
+def failure_ends_nothing(skip: Callable[..., None], flows: Flows, record: Record, result: Result) -> None:
+    """I3: what can't run any more ends."""
+
+
+@replaces(Flows, "_member_ended")
+def values_forgotten_at_takeover(member_ended: Callable[..., None], flows: Flows, into: str, place: int, result: Result) -> None:
+    """R25: a new coordinator has the results before it has the gathers."""
+    if into in flows._gathers:
+        member_ended(flows, into, place, result)
 
 
 # -- topology --------------------

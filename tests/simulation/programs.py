@@ -34,8 +34,10 @@ from mesh.wire.messages import (
 )
 from mesh.wire.topology import Properties
 from mesh.worker.holdings import UNSENT, Holdings
+from mesh.worker.inputs import large_bodies
 from tests.simulation import invariants
 from tests.simulation.history import Delayed
+from tests.simulation.steps import i9_a_step_begins_with_what_it_waited_for
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -386,12 +388,15 @@ class Worker(Program):
 
     def on_fetched(self, key: str, error: str) -> None:
         delivery, buffer = self.arguments.pop(key)
-        if not error and buffer.body != large_body(key):
+        given = delivery.input if key != delivery.id else None
+        if given is not None:
+            given.body = buffer.body
+        elif not error and buffer.body != large_body(key):
             self.world.violate(f"the arguments of {key} are not what was published")
         if error:
-            self.holdings.settle(Outcome(key, OutcomeKind.RETURNED))
+            self.holdings.settle(Outcome(delivery.id, OutcomeKind.RETURNED))
             self._tell()
-        elif key in self.holdings.held:
+        elif delivery.id in self.holdings.held:
             self.holdings.ready.append(delivery)
             self._run_what_fits()
 
@@ -413,10 +418,10 @@ class Worker(Program):
             self._greeted = False
         elif isinstance(reply, Deliver):
             for delivery in self.holdings.accept(reply.deliveries):
-                if delivery.chunks is not None:
+                for key, chunks in large_bodies(delivery).items():
                     buffer = Buffer()
-                    self.arguments[delivery.id] = delivery, buffer
-                    self.receiver.add(delivery.id, delivery.chunks, buffer)
+                    self.arguments[key] = delivery, buffer
+                    self.receiver.add(key, chunks, buffer)
             self._run_what_fits()
         elif isinstance(reply, OutcomesKept):
             before = dict(self.holdings.outbox)
@@ -432,7 +437,11 @@ class Worker(Program):
             delivery = self.holdings.ready.popleft()
             self.running.add(delivery.id)
             self.world.history.start(delivery.id, self.world.now, self.id)
-            if delivery.task == POISON:
+            if delivery.id in self.world.workflows.steps:
+                i9_a_step_begins_with_what_it_waited_for(self.world, delivery)
+                outcome = self.world.workflows.outcome(delivery)
+                self.world.after(self.world.rng.choice(RUN_S), self._end, outcome, self.lives)
+            elif delivery.task == POISON:
                 self.world.after(0.01, self._end, Outcome(delivery.id, OutcomeKind.LOST, Status.PENDING), self.lives)
             else:
                 run_s = self.world.rng.choice(RUN_S)

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from mesh.config import Settings
-from tests.simulation import expiry, fleeting, invariants, plain, topology
+from tests.simulation import expiry, fleeting, invariants, plain, steps, topology
 from tests.simulation.faults import Fault, arm, forget_replaced, gentle_schedule, heal, schedule, sides, weight
 from tests.simulation.world import Load, World
 
@@ -72,6 +72,7 @@ def plan(seed: int) -> Plan:
     routed = not settings.max_length and random.Random(seed * 13 + 3).random() < 0.3
     expiring = not settings.max_length and random.Random(seed * 17 + 5).random() < 0.2
     passing = not settings.max_length and random.Random(seed * 19 + 7).random() < 0.25
+    workflows = not settings.max_length and not poison and random.Random(seed * 29 + 13).random() < 0.4
     talking = not settings.max_length and random.Random(seed * 23 + 11).random() < 0.4
     load = Load(
         poison=0.1 if poison else 0.0,
@@ -82,6 +83,7 @@ def plan(seed: int) -> Plan:
         expiring=expiring,
         fleeting=passing,
         plain=talking,
+        workflows=workflows,
     )
     if gentle:
         faults = gentle_schedule(seed, nodes, 3, FAULTS_FROM_S, settings)
@@ -166,6 +168,8 @@ def _check_end(world: World, faults: list[Fault]) -> None:
         topology.i17_what_was_routed_is_kept(world)
         expiry.i18_the_dead_are_where_they_belong(world)
         fleeting.i19_it_lives_as_long_as_a_holder(world)
+    if not world.history.violations:
+        steps.i9_each_step_is_settled_once(world)
     if not world.history.violations:
         invariants.i12_everything_is_bounded(world)
 

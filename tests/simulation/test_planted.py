@@ -18,6 +18,8 @@ THREE_COPIES = replace(IMPATIENT, copies=3)
 SMALL_BATCHES = replace(SETTINGS, replicate_batch_bytes=1 << 12, link_window_bytes=1 << 16)
 ROUTED = Load(topology=True)
 EXPIRING = Load(expiring=True)
+WORKFLOWS = Load(workflows=True)
+FORGETFUL = replace(SETTINGS, result_expires_s=0.5)
 FLEETING = Load(fleeting=True)
 PLAIN = Load(plain=True)
 SEEDS = 100
@@ -77,6 +79,11 @@ CASES = [
     Case("transient_messages_on_the_disk", "I19", CRASHES, load=FLEETING),
     Case("context_kept_of_what_is_not", "I19", CRASHES, load=FLEETING),
     Case("messages_of_deleted_queues_stay_in_them", "I3", CUTS, load=ROUTED, settings=IMPATIENT),
+    Case("steps_run_before_what_they_wait_for", "I9", [Fault("crash", 4.0, 0.8, "coordinator")], load=WORKFLOWS),
+    Case("gather_counts_what_it_hears", "I9", [Fault("crash", 4.0, 0.8, "coordinator")], load=WORKFLOWS),
+    Case("results_that_are_waited_for_expire", "I3", CRASHES, load=WORKFLOWS, settings=FORGETFUL),
+    Case("failure_ends_nothing", "I3", [Fault("crash", 4.0, 0.8, "coordinator")], load=WORKFLOWS),
+    Case("values_forgotten_at_takeover", "I3", CRASHES, load=WORKFLOWS),
     Case("settlement_by_an_own_append_not_told", "I2"),
     Case("outcomes_of_unknown_ids_thrown_away", "I3"),
     Case("leases_outlive_their_messages", "I12"),
@@ -141,7 +148,7 @@ CASES = [
         settings=SMALL_BATCHES,
     ),
 ]
-INVARIANTS = {f"I{number}" for number in (*range(1, 9), *range(12, 20))} | {"R3", "R6", "R7", "R9", "R24"}
+INVARIANTS = {f"I{number}" for number in (*range(1, 10), *range(12, 20))} | {"R3", "R6", "R7", "R9", "R24"}
 
 
 def broken(plan: run.Plan) -> set[str]:

@@ -26,7 +26,9 @@ from tests.simulation.parts import Disk, Network
 from tests.simulation.plain import Talker, TalkHistory
 from tests.simulation.programs import TICK_S as PROGRAM_TICK_S
 from tests.simulation.programs import Client, Program, Worker
+from tests.simulation.steps import Workflows
 from tests.simulation.topology import Declarer, TopologyHistory
+from tests.simulation.workflows import Composer
 
 HOP_S = 0.001
 """A program's connection to a node on another host."""
@@ -52,6 +54,8 @@ class Load:
     """Programs publish and consume plain messages, and die with them."""
     expiring: bool = False
     """Programs publish what expires, and what goes on as a dead letter."""
+    workflows: bool = False
+    """Programs submit tasks that wait for each other."""
     fleeting: bool = False
     """Programs publish what is in memory only."""
 
@@ -89,6 +93,8 @@ class World:
         self.backups: dict[tuple[float, str], tuple[str, Disk]] = {}
         """(time of the fault that restores it, host) to the node's id and its disk as it was earlier."""
         self.clients = [Client(self, f"c{index}", f"n{index}") for index in range(nodes)]
+        self.workflows = Workflows()
+        self.clients += [Composer(self, f"f{index}", f"n{index}") for index in range(nodes if self.load.workflows else 0)]
         self.topology = TopologyHistory()
         self.declarers = [Declarer(self, f"d{index}", f"n{index}") for index in range(nodes if self.load.topology else 0)]
         self.declarers += [Undertaker(self, f"u{index}", f"n{index}") for index in range(nodes if self.load.expiring else 0)]

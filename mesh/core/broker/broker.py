@@ -179,11 +179,16 @@ class Broker:
         if isinstance(entry, Message):
             self._enqueue(journal, sequence, entry)
         elif isinstance(entry, Result):
+            known = self.results.get(entry.id)
             self.results.add(entry, journal, sequence)
             self.flows.ended(entry)
+            if known is not None:
+                self.flows.give_place(entry.id, known.task or entry.task, known.flow or entry.flow)
             self._replication.leases.soft.pop(entry.id, None)
             record = self.records.get(entry.id)
             place = (record.journal, record.sequence) if record is not None else self.paging.find(entry.id)
+            if record is not None:
+                self.flows.give_place(entry.id, record.message.task, record.message.flow)
             if place is not None:  # done anywhere is done everywhere (R16)
                 self._replica.settle(*place)
             if entry.id in self.watchers:
@@ -216,9 +221,7 @@ class Broker:
         if message.flow is not None and self.flows.came(record):
             self.queue(message.queue).push_waiting(record)
         else:
-            place = self._original_order
-            record.order = record.order if place is None else place
-            self.line.take_in(record, again=place is not None)
+            self.line.take_in(record, self._original_order)
         if id in self._replication.leases.soft:
             self.takeover.restore_lease(id)
         if self.dead_letters and (held_at := self.dead_letters.held(id)) is not None:
@@ -261,7 +264,7 @@ class Broker:
         self._replica.settle(journal, sequence)
         if not is_plain(message):
             self.pushes.on_duplicate(message.id, journal.owner)
-            self.flows.give_flow(message)
+            self.flows.give_place(message.id, message.task, message.flow)
 
     def _on_settled(self, journal: Journal, sequence: int, entry: Entry) -> None:
         if not self.active:

@@ -17,7 +17,7 @@ from mesh.core.broker.queues import Record
 from mesh.core.cluster.replica import Replica
 from mesh.core.states import RecordState
 from mesh.wire.bodies import NONE
-from mesh.wire.calls import Call, Input, When
+from mesh.wire.calls import Call, Flow, Input, When
 from mesh.wire.entries import Chunks, Failure, Message, Result, Status
 from mesh.wire.messages import Delivery
 
@@ -207,12 +207,12 @@ class Flows:
         self._broker.rewrite(gather.record, replace(message, flow=flow, call=replace(call, turn=call.turn + 1)))
         return True
 
-    def give_flow(self, message: Message) -> None:
-        """A result that was there before its message does not say for which gather it is (Broker.on_outcomes): now it does."""
-        result = self._broker.results.get(message.id)
-        if result is not None and result.flow is None and message.flow is not None and message.flow.into:
-            self._broker.results.take_back(message.id)
-            self._replica.write(replace(result, task=message.task, flow=message.flow))
+    def give_place(self, id: str, task: str, flow: Flow | None) -> None:
+        """A result that was there before its message (Broker.on_outcomes) does not say for which gather it is: now it does."""
+        result = self._broker.results.get(id)
+        if result is not None and result.flow is None and flow is not None and flow.into:
+            self._broker.results.take_back(id)
+            self._replica.write(replace(result, task=task, flow=flow))
 
     # -- what can be done --------------------
 
@@ -248,7 +248,7 @@ class Flows:
         """Bodies come by merges, of which nobody tells; what was never submitted does not come."""
         waiting, self._not_whole = self._not_whole, {}
         self._work.extend(waiting.values())
-        for id in self._incomplete.take_hopeless(self._lacks):
+        for id in self._incomplete.take_hopeless(self.lacking):
             gather = self._gathers.get(id)
             if gather is not None:
                 self._end(gather.record, Result(id, int(Status.FAILURE), failure=self._incomplete.failure("a member of its group")))
@@ -257,7 +257,8 @@ class Flows:
                 self._in_vain.add(record.message.id)
                 self._work.append(record)
 
-    def _lacks(self, id: str) -> int:
+    def lacking(self, id: str) -> int:
+        """How many values a gather has to come; 0 for what is none."""
         gather = self._gathers.get(id)
         return gather.left if gather is not None else 0
 
@@ -304,16 +305,12 @@ class Flows:
         self._not_whole[record.message.id] = record
 
     def _skip(self, record: Record, result: Result) -> None:
-        """It will not run: a failure is the end of all that waits for a success; nobody waits for an error callback that is not needed."""
+        """It will not run: a failure is the end of all that waits for a success, a success of what waits for a failure."""
         message, flow = record.message, record.message.flow
         assert flow is not None
-        if flow.when == When.FAILURE and not flow.into and message.id not in self._after:
-            self._broker.withdraw(record)
-            self._broker.ended.add(message.id)
-            return
         status, failure = int(result.status), result.failure
-        if result.status == Status.SUCCESS:
-            status, failure = int(Status.REVOKED), Failure(SKIPPED, f"{result.id} has succeeded, and {message.id} was for its failure")
+        if flow.when == When.FAILURE:
+            status, failure = int(Status.REVOKED), Failure(SKIPPED, f"{result.id} has not failed, and {message.id} was for that")
         self._end(record, Result(message.id, status, failure=failure, skipped=True))
 
     def _fail(self, record: Record, type_name: str, text: str) -> None:

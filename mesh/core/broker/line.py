@@ -34,8 +34,8 @@ class Line:
         self._broker.next_order += 1
         return self._broker.next_order - 1
 
-    def take_in(self, record: Record, *, again: bool = False) -> None:
-        """A READY record in no lane goes to where it belongs; ``again``: to its old place."""
+    def take_in(self, record: Record, place: int | None = None) -> None:
+        """A READY record in no lane goes to where it belongs, if it is due to the ``place`` that it had before."""
         broker, message = self._broker, record.message
         queue = broker.queue(message.queue)
         here = broker.bodies.is_here(message)
@@ -43,7 +43,8 @@ class Line:
             record.move(RecordEvent.POSTPONED)
             queue.push_delayed(record)
             (self._delayed.add if here else broker.bodies.hold)(record)
-        elif again:
+        elif place is not None:
+            record.order = place
             queue.push_back(record)
         else:
             queue.push(record)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from mesh.config import Settings
 from mesh.core.cluster.replica import Journal, Replica
@@ -79,6 +79,10 @@ class Results:
 
     def __contains__(self, id: str) -> bool:
         return id in self._by_id
+
+    def all(self) -> Iterator[Result]:
+        """Every result; nothing may be changed on the way."""
+        return (result for _, _, result in self._by_id.values())
 
     def has_any(self, ids: Iterable[str]) -> bool:
         """Whether there is a result of one of these tasks."""

@@ -135,6 +135,8 @@ def test_an_error_callback_is_dropped_when_it_is_not_needed(party: Party) -> Non
     party.finish(a=1)
     assert party.live() == set()
     assert party.begun == ["a"]
+    assert party.result("callback").status == Status.REVOKED
+    assert party.result("callback").skipped
 
 
 def test_an_error_callback_of_what_was_skipped_is_dropped(party: Party) -> None:
