@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "binding": ("mesh.cli.binding:binding", "Show, declare and delete bindings."),
     "topology": ("mesh.cli.topology:topology", "Keep exchanges, queues and bindings in a file."),
     "route": ("mesh.cli.route:route", "Explain which way a task goes."),
+    "why": ("mesh.cli.why:why", "Say where a task is, why it does not run, and what has happened so far."),
+    "workflow": ("mesh.cli.workflow:workflow", "Show workflows."),
     "config": ("mesh.cli.config:config", "Show or change the settings that all nodes share."),
     "forget": ("mesh.cli.forget:forget", "No longer count a node that is gone."),
     "secret": ("mesh.cli.secret:secret", "Print what another machine needs to join."),

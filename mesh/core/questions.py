@@ -10,6 +10,8 @@ import msgspec
 from mesh.core.broker.dead_letters import as_row
 from mesh.core.broker.explaining import explain
 from mesh.core.broker.revocations import Revocation
+from mesh.core.broker.why import Why
+from mesh.core.broker.workflow import show
 from mesh.core.report import status_report
 from mesh.errors import DeclaredOtherwise, InUse, InvalidSetting, InvalidTopology, MeshError, NotFound
 from mesh.wire.consuming import Consume
@@ -178,6 +180,16 @@ def _route(machine: Machine, argument: str) -> bytes:
     return _encode(explain(machine.broker, machine.topology, machine.membership, argument))
 
 
+def _why(machine: Machine, argument: str) -> bytes:
+    """Where a task is, and why it does not run (mesh/core/broker/why.py)."""
+    return _encode(Why(machine.broker, machine.replica.pages, machine.membership, machine.reign.has_authority).explain(argument))
+
+
+def _workflow(machine: Machine, argument: str) -> bytes:
+    """All that waits for each other around a task (mesh/core/broker/workflow.py)."""
+    return _encode(show(machine.broker, argument))
+
+
 def _messages(machine: Machine, argument: str, then: Then) -> None:
     """A page of what waits in a queue (mesh/core/broker/inspection.py)."""
     machine.inspection.messages(argument, lambda answer: then(_encode(answer), "" if answer is not None else NO_COORDINATOR))
@@ -210,6 +222,8 @@ QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "consumers": _consumers,
     "route": _route,
     "revoke": _revoke,
+    "why": _why,
+    "workflow": _workflow,
 }
 LATER: dict[str, Callable[[Machine, str, Then], None]] = {
     "messages": _messages,

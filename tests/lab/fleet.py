@@ -13,7 +13,9 @@ from tests.machines import Machine, Process
 from tests.polling import poll_until
 
 HERE = Path(__file__).parent
-PROGRAMS = [HERE / name for name in ("tasks.py", "script.py", "load.py", "publish.py", "watch.py", "injected.py", "route.py")]
+PROGRAMS = [
+    HERE / name for name in ("tasks.py", "script.py", "load.py", "publish.py", "workflows.py", "watch.py", "injected.py", "route.py")
+]
 START_S = 15.0
 """For a process to start on a busy machine; promises have their own deadlines."""
 

@@ -13,6 +13,9 @@ from tests.machines import Machine
 HISTORY = "history.log"
 """Where tasks write, in the work folder of their host (tasks.py, which hosts have a copy of, says it again)."""
 
+WRONG = "wrong"
+"""What a step of a workflow writes that got other values than it should."""
+
 
 class Event(NamedTuple):
     """One line of a history."""

@@ -26,6 +26,23 @@ def note(number: int, seconds: float = 0.0) -> int:
 
 
 @app.task
+def passed(values: list[int], number: int) -> list[int]:
+    """A step of a workflow: its own number after those that it was given (tests/lab/workflows.py)."""
+    note.run(number)
+    return [*values, number]
+
+
+@app.task
+def gathered(values: list[list[int]], number: int) -> list[int]:
+    """The body of its chord."""
+    first = number - 5
+    if values != [[first, first + 1], [first, first + 2], [first, first + 3, first + 4]]:
+        write("wrong", number)
+    note.run(number)
+    return [number]
+
+
+@app.task
 def tally(number: int, text: str) -> None:
     """One of very many: a single line, at its end."""
     append(TALLY, f"{time.time():.3f} {number}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab.faults import backlog, crashes, cuts, damage, disks, pauses, power
+from tests.lab.faults import backlog, crashes, cuts, damage, disks, pauses, power, workflows
 from tests.lab.faults.row import Row
 from tests.lab.faults.sizes import Sizes
 from tests.lab.faults.stage import Stage
@@ -61,6 +61,8 @@ FAULTS = [
     Fault(20, damage.torn_tail, times=3),
     Fault(20, damage.flipped_bits, times=3),
     Fault(22, crashes.killed_between_commit_and_confirm, times=5),
+    Fault(23, workflows.across_a_killed_coordinator, times=5),
+    Fault(23, workflows.across_a_split, times=3),
     Fault(24, crashes.poison),
     Fault(25, backlog.backlog, settings=backlog.SETTINGS),
     Fault(7, disks.disk_wiped, leaves_other_mesh=True),
