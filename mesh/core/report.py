@@ -63,6 +63,7 @@ def status_report(machine: Machine) -> bytes:
                 "set": machine.policies.all_of(name),
                 "ready": queue.ready if queue is not None else 0,
                 "delayed": queue.delayed if queue is not None else 0,
+                "blocked": queue.waiting if queue is not None else 0,
                 "unsettled": queue.unsettled if queue is not None else 0,
                 "consumers": sum(name in worker.queues for worker in broker.workers.values()),
                 "waiting_for": dispatcher.waiting_for(name),

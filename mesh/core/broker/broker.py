@@ -328,7 +328,7 @@ class Broker:
         record.move(RecordEvent.GIVEN_BACK)
         record.worker = ""
         self.early.given_back(record)
-        self.line.take_in(record, again=True)
+        self.line.put_back(record)
         self.flows.given_back(record)
 
     def rewrite(self, record: Record, message: Message) -> None:

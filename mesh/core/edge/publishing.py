@@ -6,6 +6,8 @@ should the queue be gone when it arrives, it goes to ``lost+found`` and not to a
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mesh.core.broker.arguments import QueueArguments
 from mesh.core.broker.plain import is_plain
 from mesh.core.cluster.topology import Topology
@@ -73,19 +75,29 @@ class Publishing:
             if refusal:
                 raise Unroutable(refusal)
             queues = self._topology.routing.route(properties.exchange, properties.routing_key, properties.headers)
-        return copies_for(queues, message, properties, self._declaration, max(wall_ms, message.eta_ms))
+        declared = self._without_ttl if _waits(message) else self._declaration
+        return copies_for(queues, message, properties, declared, max(wall_ms, message.eta_ms))
 
     def _declaration(self, queue: str) -> QueueDeclaration:
         return self._arguments.of(queue).declaration
 
+    def _without_ttl(self, queue: str) -> QueueDeclaration:
+        """As steps see it that wait for others: they are in the queue when they may run."""
+        return replace(self._declaration(queue), message_ttl_ms=None)
+
     def _declare(self, messages: list[Message], wall_ms: int) -> None:
-        stamps: dict[tuple[str, int], Properties | None] = {}
+        stamps: dict[tuple[str, int, bool], Properties | None] = {}
         for message in messages:
-            key = (message.queue, message.eta_ms)
+            key = (message.queue, message.eta_ms, _waits(message))
             if key not in stamps:
-                placed = in_queue(NO_PROPERTIES, self._declaration(message.queue), max(wall_ms, message.eta_ms))
+                declared = self._without_ttl if key[2] else self._declaration
+                placed = in_queue(NO_PROPERTIES, declared(message.queue), max(wall_ms, message.eta_ms))
                 stamps[key] = placed if placed is not NO_PROPERTIES else None
             message.properties = stamps[key]
+
+
+def _waits(message: Message) -> bool:
+    return message.flow is not None and (bool(message.flow.after) or message.flow.gathers >= 0)
 
 
 def _drop_or_raise(message: Message) -> None:

@@ -11,6 +11,7 @@ from mesh.wire.calls import Flow, When
 from mesh.wire.entries import Message, Result, Status
 from mesh.wire.messages import Submit
 from tests.unit.core.cluster import Cluster, Node
+from tests.unit.core.declaring import queue, rows
 from tests.unit.core.programs import Client, Worker
 
 
@@ -272,6 +273,26 @@ def test_a_step_whose_predecessors_result_was_removed_ends(party: Party) -> None
     failure = party.result("b").failure
     assert failure is not None
     assert failure.type_name == "mesh.errors.ResultRemoved"
+
+
+def test_the_ttl_of_a_queue_does_not_go_for_steps_that_wait(party: Party) -> None:
+    rows(party.client.change(queue("q", message_ttl_ms=500)))
+    party.submit(**chord("x", "y"))
+    party.finish(x=1)
+    party.cluster.run(2.0)
+    party.finish(y=2)
+    assert party.given("body") == [1, 2]
+
+
+def test_a_purge_leaves_steps_that_wait_and_ends_them_with_what_they_wait_for() -> None:
+    party = Party(slots=1)
+    party.submit(b=Flow(after="a"), d=Flow(after="c"), a=None, c=None)
+    party.cluster["a"].broker.purge.drop("q", "purged")
+    party.cluster.run(0.2)
+    assert party.live() == {"a", "b"}
+    assert party.result("d").skipped
+    party.finish(a=1)
+    assert party.given("b") == 1
 
 
 # -- what is held --------------------
