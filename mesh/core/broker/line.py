@@ -54,6 +54,16 @@ class Line:
         broker.overflow.grown.add(queue.name)
         broker.dirty = True
 
+    def put_back(self, record: Record) -> None:
+        """A READY record that a worker had goes to its old place. Without its body it goes, too: that may be lost, as is found out then."""
+        broker, message = self._broker, record.message
+        if self._delayed.has_to_wait(message, record.journal, broker.wall_ms):
+            self.take_in(record)
+            return
+        broker.queues[message.queue].push_back(record)
+        broker.lost_and_found.came(message)
+        broker.overflow.grown.add(message.queue)
+
     def release(self, record: Record) -> None:
         """What a step has waited for has ended: it comes now, as far as the line is concerned."""
         self._broker.queues[record.message.queue].leave(record)
