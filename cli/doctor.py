@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -19,8 +19,9 @@ from mesh.discovery.local import Rendezvous
 
 from mesh.client.options import Options
 from mesh.errors import MeshError, NotFound
-from mesh.storage.home import SECRET, Home
-from mesh.transport.curve import FleetSecret
+from mesh.storage.home import NODE_KEY, SECRET, Home
+from mesh.transport.attach import shakes_hands
+from mesh.transport.curve import FleetSecret, KeyPair
 
 LISTEN_S = 1.0
 
@@ -71,10 +72,24 @@ def examine(options: Options) -> Iterator[Finding]:
     own = next((node["address"] for node in status.get("nodes", []) if node["id"] == there.node_id), "")
     host = own.rpartition(":")[0].strip("[]")
     if own:
-        yield findings.door([own, host_port(host, there.lobby_port)])
+        lobby = host_port(host, there.lobby_port)
+        yield findings.door([own, lobby], handshakes(options.home, lobby))
     if not is_loopback(host):
         yield findings.firewall((there.lobby_port, there.door_port))
     yield from network(options, there, host if is_loopback(host) else options["interface"] or None)
+
+
+def handshakes(home: Home, lobby: str) -> Callable[[str], bool] | None:
+    """Tries the node's door and lobby as a member and a newcomer would, so that it has no stranger to report; None without keys."""
+    try:
+        secret = FleetSecret.parse((home.read(SECRET) or b"").decode("ascii", "replace"))
+        keys = KeyPair.load_or_make(home.path / NODE_KEY) if (home.path / NODE_KEY).exists() else None
+    except MeshError:
+        return None
+    if keys is None:
+        return None
+    lobby_key = secret.lobby().public
+    return lambda address: shakes_hands(address, lobby_key if address == lobby else keys.public, keys, findings.DIAL_TIMEOUT_S)
 
 
 def state(home: Home) -> Finding:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -132,10 +132,10 @@ def clock(now_s: float | None = None) -> Finding:
     return ok("clock", text)
 
 
-def door(addresses: Iterable[str]) -> Finding:
-    """Whether the node's own addresses (``host:port``) take connections from this machine."""
+def door(addresses: Iterable[str], answers: Callable[[str], bool] | None = None) -> Finding:
+    """Whether the node's own addresses (``host:port``) take connections from this machine; ``answers`` tries one."""
     addresses = list(addresses)
-    closed = [address for address in addresses if not dial(address)]
+    closed = [address for address in addresses if not (answers or dial)(address)]
     if not closed:
         return ok("ports", f"{', '.join(addresses)} take connections")
     todo = "if it should be reachable there, let it through the firewall; if not, leave it out with --advertise"

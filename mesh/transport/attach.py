@@ -16,6 +16,7 @@ from mesh.transport.local import has_local_sockets
 from mesh.transport.poller import READ, WRITE, Poller
 from mesh.transport.sockets import (
     LINGER_MS,
+    OUTGOING,
     OVER,
     SESSION,
     Monitor,
@@ -160,6 +161,27 @@ class NodeSocket:
             self._poller.unregister(self._monitor.socket)
         self._monitor.close()
         self._context.destroy(linger=LINGER_MS)
+
+
+def shakes_hands(address: str, server_key: bytes, keys: KeyPair, timeout_s: float) -> bool:
+    """Whether the owner of ``server_key`` completes a handshake with us at ``host:port``; nothing is said then."""
+    require_curve()
+    context = make_context()
+    try:
+        calling = open_dealer(context, FRAME_BYTES_MAX)
+        speak_curve(calling, keys, server_key)
+        monitor = Monitor(context, calling, OUTGOING)
+        connect_tcp(calling, address)
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            monitor.socket.poll(math.ceil(left_s * 1000))
+            for event in monitor.read():
+                return bool(event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        return False
+    except zmq.ZMQError:
+        return False
+    finally:
+        context.destroy(linger=0)
 
 
 def knock(address: str, secret: FleetSecret, keys: KeyPair, payload: bytes, timeout_s: float) -> bytes | None:

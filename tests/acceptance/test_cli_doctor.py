@@ -17,8 +17,11 @@ def verdicts(machine: Machine, exit_code: int) -> dict[str, str]:
 
 
 def test_a_healthy_node_has_nothing_to_mend(machine: Machine) -> None:
-    wait_until_up(machine, machine.mesh_spawn("up", "--interface", "127.0.0.1", "--found"))
+    node = machine.mesh_spawn("up", "--interface", "127.0.0.1", "--found")
+    wait_until_up(machine, node)
     found = verdicts(machine, exit_code=0)
+    assert "handshake" not in node.output(), "its own doctor is no stranger"
+    assert "not admitted" not in node.output()
     for check in ("python", "encryption", "state", "disk", "clock", "node", "coordinator", "members", "copies", "ports", "multicast"):
         assert found[check] == "ok", found
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from mesh.errors import MachineError
-from mesh.transport.attach import knock
+from mesh.transport.attach import knock, shakes_hands
 from mesh.transport.base import Knocked, LobbyReply
 from mesh.transport.curve import FleetSecret, KeyPair
 from mesh.transport.knocks import KNOCKS_MAX
@@ -84,3 +85,21 @@ def test_a_program_with_a_wrong_secret_or_address_is_not_kept_waiting(net: Net) 
     assert knock(net.listener(), net.secret, KeyPair.make(), b"guest", 0.1) is None
     with pytest.raises(MachineError, match="nonsense"):
         knock("nonsense", net.secret, KeyPair.make(), b"guest", 1.0)
+
+
+def test_a_handshake_with_door_and_lobby_is_no_failure_and_says_nothing(net: Net) -> None:
+    secret = FleetSecret.make()
+    node = net.node(secret=secret)
+    node.transport.admit({node.keys.public: node.id})
+    with ThreadPoolExecutor(1) as pool:
+        for address, key, keys, expected in (
+            (node.door, node.keys.public, node.keys, True),
+            (node.lobby, secret.lobby().public, node.keys, True),
+            (node.lobby, FleetSecret.make().lobby().public, node.keys, False),
+        ):
+            tried = pool.submit(shakes_hands, address, key, keys, 2.0)
+            net.until(tried.done, "an answer")
+            assert tried.result() is expected
+    assert node.events == []
+    assert node.transport.counters.refused_keys == 0
+    assert node.transport.counters.failed_handshakes <= 1, "that with the wrong secret"
