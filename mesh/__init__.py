@@ -42,6 +42,7 @@ from mesh.messaging.exchange import Binding, Exchange
 from mesh.messaging.hotqueue import HotQueue
 from mesh.messaging.queue import Queue
 from mesh.registry import shared_task
+from mesh.resq import ResQ
 from mesh.result import AsyncResult
 from mesh.signature import Signature
 from mesh.task import Task
@@ -78,6 +79,7 @@ __all__ = [
     "PublishUnknown",
     "Queue",
     "QueueFull",
+    "ResQ",
     "ResultRemoved",
     "ResultSet",
     "ResultTimeout",

@@ -29,6 +29,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "mesh.task",
         "mesh.signature",
         "mesh.result",
+        "mesh.resq",
         "mesh.group_result",
         "mesh.step",
         "mesh.embedded",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mesh import Closed, Mesh, UsageError
+from mesh import Closed, Mesh, ResQ, UsageError
 from mesh.messaging.hotqueue import HotQueue
 from tests.polling import poll_until
 
@@ -139,3 +139,27 @@ def test_a_class_that_is_no_job_is_refused(app: Mesh) -> None:
         for call in (app.job, app.enqueue):
             with pytest.raises(UsageError, match=text):
                 call(wrong)  # type: ignore[operator]
+
+
+class Page:
+    queue = "pages"
+
+    @staticmethod
+    def perform(url: str) -> str:
+        return f"saved {url}"
+
+
+class Table:
+    queue = 7
+    """No job: its queue is no text."""
+
+    @staticmethod
+    def perform() -> None:
+        """Never run."""
+
+
+def test_the_classes_of_a_module_are_jobs_of_its_resq() -> None:
+    with ResQ(embedded=True) as r:
+        assert f"{__name__}.Page" in r.tasks
+        assert f"{__name__}.Table" not in r.tasks
+        assert r.enqueue(Page, "http://python.org").get(timeout=10) == "saved http://python.org"
