@@ -9,6 +9,7 @@ import click
 from mesh.cli import output
 from mesh.cli.attach import Questions, attached, mesh_option
 
+from mesh.canvas.builtin import without_builtin
 from mesh.client.options import Options
 
 if TYPE_CHECKING:
@@ -37,23 +38,31 @@ def status(mesh: str | None, as_json: bool, watch: bool) -> None:
                 raise
 
 
+def _asked(questions: Questions) -> dict[str, Any]:
+    """What a node answers, without the tasks that every worker has."""
+    state: dict[str, Any] = questions.query("status")
+    for worker in state.get("workers", ()):
+        worker["tasks"] = without_builtin(worker["tasks"])
+    return state
+
+
 def _show_json(questions: Questions, watch: bool) -> None:
-    output.print_json(questions.query("status"))
+    output.print_json(_asked(questions))
     while watch:
         time.sleep(WATCH_PAUSE_S)
-        output.print_json(questions.query("status"))
+        output.print_json(_asked(questions))
 
 
 def _show_tables(questions: Questions, watch: bool) -> None:
     if not watch:
-        output.console().print(draw(questions.query("status")))
+        output.console().print(draw(_asked(questions)))
         return
     from rich.live import Live
 
-    with Live(draw(questions.query("status")), console=output.console(), auto_refresh=False) as live:
+    with Live(draw(_asked(questions)), console=output.console(), auto_refresh=False) as live:
         while True:
             time.sleep(WATCH_PAUSE_S)
-            live.update(draw(questions.query("status")), refresh=True)
+            live.update(draw(_asked(questions)), refresh=True)
 
 
 def draw(state: dict[str, Any]) -> Group:

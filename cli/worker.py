@@ -11,6 +11,7 @@ from mesh.cli import output
 from mesh.cli.attach import mesh_option
 from mesh.cli.log import log_options, start_logging
 
+from mesh.canvas.builtin import without_builtin
 from mesh.client.find import NodeFinder
 from mesh.client.link import Link
 from mesh.client.options import Options, one_line
@@ -92,5 +93,5 @@ def _banner(info: WorkerInfo) -> None:
     click.echo(f"mesh         {info.mesh}, node {info.node}, coordinator {info.coordinator or 'none yet'}")
     click.echo(f"app          {info.app}")
     click.echo(f"queues       {', '.join(info.queues)}")
-    click.echo(f"tasks        {', '.join(sorted(info.tasks)) or 'none: the application has no tasks'}")
+    click.echo(f"tasks        {', '.join(sorted(without_builtin(info.tasks))) or 'none: the application has no tasks'}")
     click.echo(f"slots        {info.slots} ({info.pool})")

@@ -146,6 +146,13 @@ class ResultSet:
 
     maybe_reraise = maybe_throw
 
+    def revoke(self, *, terminate: bool = False, signal: str = "SIGTERM") -> None:
+        """End all these tasks for good, in one order: see :meth:`mesh.control.Control.revoke`."""
+        tasks = list(self.tasks())
+        if tasks:
+            source: Any = tasks[0].source
+            source.control.revoke([task.id for task in tasks], terminate=terminate, signal=signal)
+
     # -- as a collection --------------------
 
     def add(self, result: Member) -> None:

@@ -192,6 +192,11 @@ class AsyncResult(Generic[R]):
 
     # -- inside --------------------
 
+    @property
+    def source(self) -> Source:
+        """The application."""
+        return self._source
+
     def current_pending(self) -> Pending:
         """The awaited result in the present connection; for who waits for several."""
         return self._current()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from mesh.errors import UnknownTask
 
 MAP = "mesh.map"
 STARMAP = "mesh.starmap"
+
+
+BUILTIN = frozenset([MAP, STARMAP])
 
 
 class Runnable(Protocol):
@@ -35,6 +38,11 @@ def builtin_functions(tasks: Mapping[str, Runnable]) -> dict[str, Callable[..., 
         return _each(tasks, task, it)
 
     return {MAP: xmap, STARMAP: xstarmap}
+
+
+def without_builtin(names: Iterable[str]) -> list[str]:
+    """Names of tasks without those of this module, for people."""
+    return [name for name in names if name not in BUILTIN]
 
 
 def _each(tasks: Mapping[str, Runnable], form: Mapping[str, Any], calls: list[Any]) -> list[Any]:

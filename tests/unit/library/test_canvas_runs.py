@@ -27,6 +27,7 @@ from mesh import (
     signature,
 )
 from mesh.canvas.submission import submit
+from mesh.errors import TaskRevokedError
 from mesh.group_result import result_from_tuple
 from tests.polling import poll_until
 from tests.unit.library import canvases
@@ -245,6 +246,19 @@ def test_a_group_result_is_kept_and_comes_back(app: Mesh, tasks: dict[str, Any])
     assert (restored, restored.get(timeout=10), restored.parent.get(timeout=10)) == (result, [3, [7]], 2)
     assert GroupResult.restore("never", app=app) is None
     assert result_from_tuple(json.loads(json.dumps(result.as_tuple())), app) == result
+
+
+def test_a_group_is_revoked_as_a_whole(tasks: dict[str, Any]) -> None:
+    done, waiting = group(tasks["add"].s(1, 1))(), group(tasks["add"].s(1, 1).set(countdown=60) for _ in range(3))()
+    assert done.get(timeout=10) == [2]
+    waiting.revoke()
+    assert [type(value) for value in waiting.get(timeout=10, propagate=False)] == [TaskRevokedError] * 3
+    done.revoke()
+    assert done.get(timeout=10) == [2]
+    chained = (tasks["add"].s(1, 1).set(countdown=60) | tasks["add"].s(1) | tasks["add"].s(1))()
+    ResultSet([chained.parent.parent]).revoke()
+    with pytest.raises(TaskRevokedError):
+        chained.get(timeout=10)
 
 
 def test_parents_children_and_leaves(tasks: dict[str, Any]) -> None:
