@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from mesh.core.effects import Batch, Read
 from mesh.core.machine import Machine
 from mesh.node import CALM_TICK_S, KNOCK_SOON_S, TICK_S
 from mesh.wire import frames
-from mesh.wire.entries import Chunk, Message, Result
+from mesh.wire.entries import Chunk, Dot, Message, Result
 from mesh.wire.messages import Confirm, Deliver, Knock, Submit, Vote, Voted
 from tests.simulation import invariants
 from tests.simulation.expiry import Undertaker
@@ -360,28 +360,34 @@ class World:
 
     def damage(self, host: Host, contents: Disk) -> None:
         """A disk loses what is on it, or goes back to an earlier state; what was only there may be lost from now on."""
-        messages, results = self._ids_on_disks(Message), self._ids_on_disks(Result)
+        messages, results = self._on_disks(Message), set(self._on_disks(Result).values())
         host.disk.replace_contents(contents, self.now)
         self.history.set_back += bool(contents.heads)
-        results_left = self._ids_on_disks(Result)
+        messages_left, results_left = self._on_disks(Message), set(self._on_disks(Result).values())
         for id in host.disk.live_ids(Message) & self.history.delayed.keys() if contents.salvage else ():
             self.history.delayed[id].salvaged = True
         self.history.results_wiped |= results - results_left
-        for id in sorted((messages | results) - self._ids_on_disks(Message) - results_left):
+        gone = {*messages.values(), *results} - {*messages_left.values()} - results_left
+        for id in sorted(gone | self._torn(messages.keys() - messages_left.keys())):
             self.history.wiped[id] = self.now
 
-    def _ids_on_disks(self, kind: type[Message] | type[Result]) -> set[str]:
-        """Of those whose body is in chunks only the whole ones, and none that another disk makes an end of as soon as it is met."""
+    def _torn(self, dots: Set[Dot]) -> set[str]:
+        """Ids of those messages that are on a disk without their body: each takes the place of another submission that may be whole."""
+        live = ((dot, entry) for host in self.hosts.values() for dot, entry in host.disk.live_dots(Message))
+        return {entry.id for dot, entry in live if dot in dots and entry.chunks is not None}
+
+    def _on_disks(self, kind: type[Message] | type[Result]) -> dict[Dot, str]:
+        """Ids of those that are whole, with their chunks, and that no other disk makes an end of as soon as it is met."""
         disks = [host.disk for host in self.hosts.values()]
         chunks = {(chunk.body, chunk.index) for disk in disks for chunk in disk.live(Chunk)} if self.load.large else set()
-        found: set[str] = set()
+        found: dict[Dot, str] = {}
         for disk in disks:
             for dot, entry in disk.live_dots(kind):
                 body = entry.chunks
                 if any(other.has_settled(*dot) for other in disks if other is not disk):
                     continue
                 if body is None or all((body.body, index) in chunks for index in range(body.count)):
-                    found.add(entry.id)
+                    found[dot] = entry.id
         return found
 
 
