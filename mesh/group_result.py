@@ -220,12 +220,15 @@ class GroupResult(ResultSet):
 
     @classmethod
     def restore(cls, id: str, backend: object = None, app: Publisher | None = None, timeout: float | None = 10.0) -> GroupResult | None:
-        """What :meth:`save` has kept, in any process; None when there is nothing of this id. ``timeout`` is in seconds.
+        """What :meth:`save` has kept, in any process; None when there is nothing of this id. ``timeout`` is in seconds, ``app`` the
+        application that the process made last unless it is given.
 
-        Raises ResultTimeout.
+        Raises ResultTimeout, UsageError without an application.
         """
         if app is None:
-            raise UsageError("GroupResult.restore() needs the application: app.GroupResult.restore(id), or restore(id, app=app)")
+            from mesh.registry import current_app  # which knows tasks, which know results
+
+            app = current_app()
         saved = app.AsyncResult(id + SAVED)
         if saved.state == "UNKNOWN":
             return None
