@@ -90,6 +90,7 @@ def stale_disk(stage: Stage, sizes: Sizes) -> Row:
     row = act.end(row)
     unsettled = {name: view.unsettled for name, view in stage.latest().items()}
     row.require(row.duplicated == 0, "a stale disk starts nothing again")
+    row.require(set(unsettled.values()) == {0}, "all nodes see the same")
     row.notes.append("diverged 0" if set(unsettled.values()) == {0} else f"diverged: {unsettled}")
     return row
 
