@@ -313,6 +313,8 @@ def test_i1_a_chunk_that_was_settled_is_not_lost_while_a_member_is_still_to_say_
         cluster.run(1)
         assert not client.results()
         assert not client.got(Fetched)
+    cluster.until(lambda: len(worker.deliveries) == 2)
+    worker.give_back("t")
     cluster.until(lambda: "t" in client.results())
     assert client.results()["t"].failure.type_name == BODY_LOST
 
