@@ -148,7 +148,7 @@ CASES = [
         settings=SMALL_BATCHES,
     ),
 ]
-INVARIANTS = {f"I{number}" for number in (*range(1, 10), *range(12, 20))} | {"R3", "R6", "R7", "R9", "R24"}
+INVARIANTS = {f"I{number}" for number in (*range(1, 10), *range(12, 21))} | {"R3", "R6", "R7", "R9", "R24"}
 
 
 def broken(plan: run.Plan) -> set[str]:
