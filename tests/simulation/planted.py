@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from mesh.core.broker.attempts import Attempts
 from mesh.core.broker.broker import Broker
 from mesh.core.broker.dead_lettering import DeadLettering
 from mesh.core.broker.expiry import Expiry
@@ -459,13 +460,13 @@ def message_settled_elsewhere_stays_queued(
         on_settled(broker, journal, sequence, entry)
 
 
-@replaces(Broker, "_lose")
-def message_dies_with_its_consumer(lose: Callable[..., None], broker: Broker, record: Record, how: str) -> None:
+@replaces(Attempts, "lose")
+def message_dies_with_its_consumer(lose: Callable[..., None], attempts: Attempts, record: Record, how: str) -> None:
     """I20: what nobody acknowledged is handed to another consumer."""
     if is_plain(record.message):
-        broker.withdraw(record)
+        attempts._broker.withdraw(record)
     else:
-        lose(broker, record, how)
+        lose(attempts, record, how)
 
 
 @replaces(Policies, "of_mesh")
