@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,8 +12,10 @@ from mesh.cli import output
 from mesh.cli.attach import attached, mesh_option
 
 from mesh.client.options import Options
+from mesh.conf import Row
 from mesh.config import mesh_wide, unit
 from mesh.errors import UsageError
+from mesh.worker.loader import load
 
 COLUMNS = ("setting", "value", "unit", "default", "set by")
 ORIGINS = {"mesh": "mesh config", "node": "the node's start", "default": ""}
@@ -100,3 +104,31 @@ def change(mesh: str | None, key: str, value: str | None, to_default: bool) -> N
         click.echo(f"{key}: as declared, else the mesh's value")
     else:
         click.echo(f"{key} = {shown(row['value'])}{'' if value else ' (default)'}")
+
+
+@config.command(epilog=output.example("mesh config check -A tasks", "mesh config check -A proj.app --json"))
+@click.option("-A", "--app", "name", metavar="APP", required=True, help="The application: module, module:attribute, package or file.py.")
+@output.json_option
+def check(name: str, as_json: bool) -> None:
+    """Print the settings of an application, each with its origin.
+
+    The origin is app.conf, the module or file that it was read from, an environment variable, this machine's config.toml, or default.
+    Settings of Celery that were set and have no effect are listed with the reason. Needs no mesh. Exit code 2 for an unknown name or
+    a value that is not possible.
+    """
+    app: Any = load(name)
+    rows: list[Row] = app.conf.rows()
+    if as_json:
+        output.print_json({row.name: {"value": _plain(row.value), "origin": row.origin, "note": row.note} for row in rows})
+        return
+    cells = [(row.name, _text(row.value), row.origin, row.note) for row in rows]
+    output.console().print(output.table(f"Settings of {name}", ("setting", "value", "origin", "what it does"), cells))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: what is no plain data is its text."""
+    return json.loads(json.dumps(dict(value) if isinstance(value, Mapping) else value, default=str))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False)

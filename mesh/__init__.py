@@ -2,6 +2,7 @@
 
 from mesh.app import Mesh
 from mesh.canvas import TaskSet, chain, chord, chunks, group, maybe_signature, signature, subtask, xmap, xstarmap
+from mesh.eager import EagerResult
 from mesh.errors import (
     AppNotFound,
     BodyTooLarge,
@@ -23,6 +24,7 @@ from mesh.errors import (
     NotAllowed,
     NotEncodable,
     NotEnoughCopies,
+    NotUnique,
     PublishError,
     PublishUnknown,
     QueueFull,
@@ -59,6 +61,7 @@ __all__ = [
     "DeclaredOtherwise",
     "DeliveriesExhausted",
     "DiskLow",
+    "EagerResult",
     "Exchange",
     "GroupResult",
     "HotQueue",
@@ -75,6 +78,7 @@ __all__ = [
     "NotAllowed",
     "NotEncodable",
     "NotEnoughCopies",
+    "NotUnique",
     "PublishError",
     "PublishUnknown",
     "Queue",

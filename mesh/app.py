@@ -11,9 +11,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
-from mesh import request, result
+from mesh import result
 from mesh.call_options import short_text
-from mesh.calls import CallWriter, descended, waiting_first
+from mesh.calls import CallWriter, waiting_first
 from mesh.canvas.builtin import builtin_functions
 from mesh.canvas.submission import submit
 from mesh.client.client import Client
@@ -23,10 +23,12 @@ from mesh.client.link import Nodes
 from mesh.client.options import Options
 from mesh.client.shared import release, shared_client
 from mesh.conf import Conf
+from mesh.conf_sources import of_environment, of_machine
 from mesh.config import Settings
 from mesh.control import Control
+from mesh.eager import EagerResult, run_eagerly
 from mesh.embedded import Embedded
-from mesh.errors import NoCoordinator, NotEnoughCopies, PublishError, UnknownTask
+from mesh.errors import NoCoordinator, UnknownTask
 from mesh.messaging.connection import Connection
 from mesh.messaging.hotqueue import HotQueue, Serializer
 from mesh.messaging.jobs import job_parts
@@ -39,6 +41,7 @@ from mesh.signature import (
     TaskOptions,
     refuse_unknown,
 )
+from mesh.submission import Submission
 from mesh.task import AsyncTask, Task
 from mesh.wire.calls import Flow
 from mesh.wire.entries import Message
@@ -83,7 +86,7 @@ class Mesh:
         self._home = None if home is None else Path(home).expanduser()
         self._seeds = tuple(seeds or ())
         self._registered: dict[str, type[Exception]] = {}
-        self._conf = Conf()
+        self._conf = Conf(of_environment if embedded else lambda: of_machine(self._home, self._mesh))
         self._control = Control(self)
         self._declared: tuple[Attached | None, int] = (None, 0)
         """The attachment at which the topology was last told, and its version."""
@@ -96,6 +99,7 @@ class Mesh:
             self._registry.register("a builtin task", function, {"name": task})
         self._registry.include(include)
         adopt(self._registry)
+        self._conf.on_change(self._registry.annotate_all)
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._client_key: tuple[object, ...] = ()
@@ -105,6 +109,15 @@ class Mesh:
     def conf(self) -> Conf:
         """Routes, queues and defaults of this application's tasks: ``app.conf.task_routes = {"feed.*": "feeds"}``."""
         return self._conf
+
+    def config_from_object(self, source: Any, *, namespace: str | None = None) -> None:
+        """Set ``app.conf`` from a module or its name (``module:attribute``), a class or another object, a dict, or a ``.toml`` file's path.
+
+        With a ``namespace``, only names that begin with it count: ``CELERY_TIMEZONE`` for ``CELERY``. Functions, classes and modules, and
+        what is in capitals and no setting of old Celery, are passed over. Raises InvalidSetting for an unknown name, a value that is not
+        possible and a module that does not exist; nothing is changed then.
+        """
+        self._conf.from_object(source, namespace)
 
     @property
     def control(self) -> Control:
@@ -224,10 +237,40 @@ class Mesh:
         calls = signatures if isinstance(signatures, list) else list(signatures)
         if any(type(call) is not Signature or (call.options and call.linking) for call in calls):
             return submit(self, calls)
+        if self._calls.is_eager:
+            return [self.apply(call) for call in calls]
+        messages, deadline_s = self._messages(calls)
+        return self._submit(messages, [message.id for message in messages], deadline_s)
+
+    async def asubmit_many(self, signatures: Iterable[Signature[R]]) -> list[result.AsyncResult[R]]:
+        """The same for an event loop, which goes on meanwhile."""
+        calls = list(signatures)
+        if any(type(call) is not Signature or (call.options and call.linking) for call in calls):
+            return submit(self, calls)
+        if self._calls.is_eager:
+            return [self.apply(call) for call in calls]
+        messages, deadline_s = self._messages(calls)
+        if not messages:
+            return []
+        self._declare(self.client, deadline_s)
+        return await Submission(self, messages, [message.id for message in messages], deadline_s).send_async()
+
+    def apply(self, call: Signature[R], *, throw: bool | None = None) -> EagerResult[R]:
+        """Run a call here and now, in place of a worker: its arguments and its value are encoded and decoded as on their way.
+
+        It asks no node for anything. Raises UnknownTask for a task of another program, and what Task.apply_async raises for a call that is
+        wrong; with ``throw`` (default: ``app.conf.task_eager_propagates``) also what the task raises.
+        """
+        ran: EagerResult[R] = run_eagerly(self, self._calls.message(call, 0, None))
+        if self.conf.task_eager_propagates if throw is None else throw:
+            ran.get()
+        return ran
+
+    def _messages(self, calls: Sequence[Signature[Any]]) -> tuple[list[Message], float]:
+        """The messages of calls, and the deadline for publishing them."""
         began_s, max_body_bytes = time.monotonic(), self._max_body_bytes()
         messages = [self._calls.message(call, max_body_bytes, began_s + self.publish_timeout) for call in calls]
-        deadline_s = began_s + self._calls.publish_time_s(calls, self.publish_timeout)
-        return self._submit(messages, [message.id for message in messages], deadline_s)
+        return messages, began_s + self._calls.publish_time_s(calls, self.publish_timeout)
 
     def message_of(self, signature: Signature[Any], *, id: str | None = None, flow: Flow | None = None) -> Message:
         """The message of a call, which is not sent. ``id`` replaces its ``task_id``, ``flow`` is its place in a workflow.
@@ -246,20 +289,8 @@ class Mesh:
     def _submit(self, messages: list[Message], watched: Sequence[str], deadline_s: float) -> list[result.AsyncResult[Any]]:
         if not messages:
             return []
-        client, context = self.client, request.current()
-        self._declare(client, deadline_s)
-        if context is not None:
-            messages = [descended(message, context) for message in messages]
-            context.submitted(watched)
-        pending = client.expect(watched)
-        try:
-            copies = client.submit(messages, deadline_s).copies
-        except PublishError as error:
-            error.task_ids = [message.id for message in messages]
-            if isinstance(error, NotEnoughCopies):
-                error.results = [result.AsyncResult(self, client, one, error.copies) for one in pending]
-            raise
-        return [result.AsyncResult(self, client, one, copies) for one in pending]
+        self._declare(self.client, deadline_s)
+        return Submission(self, messages, watched, deadline_s).send()
 
     def send_task(
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
@@ -276,9 +307,13 @@ class Mesh:
 
     def run_here(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run a task of this application in this process. Raises UnknownTask."""
-        if task not in self.tasks:
-            raise UnknownTask(f"application {self.name!r} has no task {task!r}")
-        return self.tasks[task](*args, **kwargs)
+        return self.task_named(task)(*args, **kwargs)
+
+    def task_named(self, name: str) -> Task[..., Any]:
+        """The task of this application that has this name. Raises UnknownTask."""
+        if name not in self.tasks:
+            raise UnknownTask(f"application {self.name!r} has no task {name!r}")
+        return self.tasks[name]
 
     def _declare(self, client: Client, deadline_s: float) -> None:
         """Have the mesh know the topology of ``conf``, once for each node that we attach to."""

@@ -22,6 +22,7 @@ from mesh.wire.topology import Properties
 
 if TYPE_CHECKING:
     from mesh.app import Mesh
+    from mesh.models import Models
     from mesh.task import Task
 
 
@@ -40,6 +41,7 @@ class _Plan(NamedTuple):
     serializer: str
     way: Way | None
     """Of calls without options; None when it has to be found for each."""
+    models: Models | None
 
 
 class CallWriter:
@@ -53,6 +55,9 @@ class CallWriter:
         self.router = Router(app.conf)
         self._plans: dict[str, _Plan] = {}
         self._version = -1
+        self._publishing: Mapping[str, Any] | None = None
+        """What the application says of the time for a publish."""
+        self._eager = False
 
     def forget(self, task: str) -> None:
         """The task's own options are others now."""
@@ -60,9 +65,10 @@ class CallWriter:
         self.router.forget(task)
 
     def message(
-        self, call: Signature[Any], max_body_bytes: int, deadline_s: float, *, id: str | None = None, flow: Flow | None = None
+        self, call: Signature[Any], max_body_bytes: int, deadline_s: float | None, *, id: str | None = None, flow: Flow | None = None
     ) -> Message:
         """The message of a call. ``id`` replaces its ``task_id``; a body above ``max_body_bytes`` is compared with the node's own limit.
+        Without a deadline no node is asked for anything: the call stays in this process.
 
         Raises what Task.apply_async raises for a call that can't be sent as written.
         """
@@ -75,25 +81,28 @@ class CallWriter:
             plan = self._planned(routed_as)
         if not isinstance(args, (tuple, list)):
             raise TypeError(f"the arguments of {name} must be a tuple or a list, not {type(args).__name__}")
-        if plan.task is not None and routed_as is name and (flow is None or not _takes_more(flow)):
+        whole = flow is None or not _takes_more(flow)
+        if plan.task is not None and routed_as is name and whole:
             plan.task.check_arguments(args, kwargs)
         serializer = options.get("serializer") or plan.serializer if options else plan.serializer
+        if plan.models is not None and routed_as is name:
+            args, kwargs = plan.models.sent(args, kwargs, whole=whole, mode="json" if serializer == "json" else "python")
         try:
             body = encode_call(args, kwargs) if serializer == "msgpack" else encode_call(args, kwargs, serializer=serializer)
         except NotEncodable:
             if not holds_step((args, kwargs)):
                 raise
             body = encode_call(*plain((args, kwargs)), serializer=serializer)
-        if len(body) > max_body_bytes:
+        if len(body) > max_body_bytes and deadline_s is not None:
             self._check_size(name, len(body), deadline_s)
         way = plan.way if plan.way is not None and not options else self._way(plan, call, deadline_s)
         if not options and not plan.varies:
             return Message(id or ids.task_id(), way.queue, name, body, 0, 0, plan.deliveries, (), None, way.properties, plan.call, flow)
         return self._with_options(plan, call, body, way, id, flow)
 
-    def _way(self, plan: _Plan, call: Signature[Any], deadline_s: float) -> Way:
+    def _way(self, plan: _Plan, call: Signature[Any], deadline_s: float | None) -> Way:
         way = self.router.way(call.routed_as, plan.own, call.options, call.args, call.kwargs)
-        if way.properties is not None and way.properties.target == LOCAL:
+        if way.properties is not None and way.properties.target == LOCAL and deadline_s is not None:
             way = way.near(self._app.client.greeting(deadline_s).node_id)
         if self._consume is not None and way.queue:
             self._consume(way.queue)
@@ -126,6 +135,8 @@ class CallWriter:
 
     def publish_time_s(self, calls: Iterable[Signature[Any]], default_s: float) -> float:
         """How long the publish of these calls may take: the longest that one of them asks for."""
+        if self._publishing is not None:
+            default_s = publish_time_s(self._publishing, default_s)
         longest_s: float | None = None
         for call in calls:
             if call.options:
@@ -133,11 +144,25 @@ class CallWriter:
                 longest_s = asked_s if longest_s is None else max(longest_s, asked_s)
         return default_s if longest_s is None else longest_s
 
+    @property
+    def is_eager(self) -> bool:
+        """Whether all calls run at once in the caller."""
+        if self._version != self._conf.version:
+            self._refresh()
+        return self._eager
+
+    def _refresh(self) -> None:
+        conf = self._conf
+        defaults = conf.call_defaults  # may read this machine's settings, and raise
+        self._plans.clear()
+        self._publishing = {name: defaults[name] for name in ("retry", "retry_policy") if name in defaults} or None
+        self._eager = conf.task_always_eager
+        self._version = conf.version
+
     def _planned(self, name: str) -> _Plan:
         conf = self._conf
         if self._version != conf.version:
-            self._plans.clear()
-            self._version = conf.version
+            self._refresh()
         task = self._app.tasks.get(name)
         own = {**conf.call_defaults, **(task.options if task is not None else NO_OPTIONS)}
         fields = call_fields(own)
@@ -150,6 +175,7 @@ class CallWriter:
             bool(own.get("unique")) or own.get("expires") is not None,
             own.get("serializer") or "msgpack",
             self._fixed_way(name, own),
+            task.models if task is not None else None,
         )
         self._plans[name] = plan
         return plan

@@ -1,4 +1,4 @@
-"""``app.conf``: what an application says of its tasks' routes and queues. The names, and what is read into them, are Celery's."""
+"""``app.conf``: what an application says of its tasks' routes, queues and calls. The names, and what is read into them, are Celery's."""
 
 from __future__ import annotations
 
@@ -9,79 +9,36 @@ from datetime import tzinfo
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from mesh.conf_items import ITEMS, checked
+from mesh.conf_names import NO_EFFECT, no_effect, renamed
+from mesh.conf_sources import of_object
 from mesh.core.routing.declared import similar
 from mesh.errors import InvalidSetting
 from mesh.messaging.exchange import Change, Exchange
 from mesh.messaging.queue import Queue
 from mesh.routes import Routes
-from mesh.signature import DEFAULT_QUEUE
-from mesh.task_queues import frozen_queues, read_queues
-from mesh.wire.topology import EXCHANGE_TYPES
-from mesh.wire.topology_changes import NAME_CHARS_MAX
+from mesh.task_queues import read_queues
 
-PRIORITY_MAX = 255
+HERE = "app.conf"
 
 
-class _Item(NamedTuple):
-    """One setting: its default, and what makes a given value one that is kept, or raises ValueError with what it has to be."""
+class Row(NamedTuple):
+    """One setting for people."""
 
-    default: Any
-    kept: Callable[[Any], Any]
-
-
-def _name(value: Any) -> Any:
-    if not isinstance(value, str) or not 1 <= len(value) <= NAME_CHARS_MAX:
-        raise ValueError(f"a text of 1 to {NAME_CHARS_MAX} characters")
-    return value
-
-
-def _name_or_none(value: Any) -> Any:
-    return value if value is None or value == "" else _name(value)
-
-
-def _exchange_type(value: Any) -> Any:
-    if value not in EXCHANGE_TYPES:
-        raise ValueError(f"one of {', '.join(EXCHANGE_TYPES)}")
-    return value
-
-
-def _flag(value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise ValueError("True or False")
-    return value
-
-
-def _priority(value: Any) -> Any:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= PRIORITY_MAX):
-        raise ValueError(f"a whole number from 0 to {PRIORITY_MAX}, or None")
-    return value
-
-
-def _zone_name(value: Any) -> Any:
-    try:
-        ZoneInfo(value)
-    except (TypeError, ValueError, OSError):
-        raise ValueError("the name of a time zone, as Europe/Berlin") from None
-    return value
-
-
-ITEMS: dict[str, _Item] = {
-    "task_routes": _Item(None, lambda value: Routes(value).given),
-    "task_queues": _Item(None, frozen_queues),
-    "task_default_queue": _Item(DEFAULT_QUEUE, _name),
-    "task_default_exchange": _Item(None, _name_or_none),
-    "task_default_exchange_type": _Item("direct", _exchange_type),
-    "task_default_routing_key": _Item(None, _name_or_none),
-    "task_create_missing_queues": _Item(True, _flag),
-    "task_queue_max_priority": _Item(None, _priority),
-    "task_default_priority": _Item(None, _priority),
-    "timezone": _Item("UTC", _zone_name),
-    "enable_utc": _Item(True, _flag),
-}
+    name: str
+    value: Any
+    origin: str
+    """Where it was set: ``app.conf``, a module's or file's name, an environment variable, ``default``."""
+    note: str
+    """What it does, or why it does nothing."""
 
 
 class Conf(MutableMapping[str, Any]):
-    """Settings of an application, as attributes, as items, or several at once with :meth:`update`.
+    """Settings of an application, as attributes, as items, or several at once with :meth:`update`. All of Celery's names are known: those
+    that have no effect here are kept and do nothing (``mesh config check`` says why), its names of old, in capitals, stand for today's.
+
+    What is not set here is what this machine says: the environment (``MESH_TASK_DEFAULT_QUEUE``), else the table ``[app]`` of
+    ``config.toml`` in the state directory; then the default.
 
     ``task_routes`` says where tasks go by name, see :class:`mesh.routes.Routes`; ``task_queues`` are Queue objects, or a dict from names to
     ``{"exchange": ..., "exchange_type": ..., "routing_key": ...}``, which are declared before the first publish and when a worker starts. A
@@ -89,39 +46,42 @@ class Conf(MutableMapping[str, Any]):
     are both set, there. A queue of ``task_queues`` without an exchange is bound to ``task_default_exchange`` (of
     ``task_default_exchange_type``, ``direct``), when there is one or it has a routing key. With ``task_create_missing_queues=False`` a task
     may go only to queues of ``task_queues``. ``task_queue_max_priority`` is for queues that say nothing else, ``task_default_priority`` for
-    tasks.
+    tasks. The others are in docs/howto/configure.md.
 
     A value that is not possible, or an unknown name, raises InvalidSetting, and nothing is changed then. Values can't be changed in place.
     """
 
     _values: dict[str, Any]
+    _origins: dict[str, str]
     _ready: dict[str, Any]
+    _machine: Callable[[], Mapping[str, tuple[Any, str]]]
+    _listeners: list[Callable[[], None]]
     version: int
     """Rises with each change."""
 
-    def __init__(self) -> None:
-        self.__dict__.update(_values={}, _ready={}, version=0)
+    def __init__(self, machine: Callable[[], Mapping[str, tuple[Any, str]]] = dict) -> None:
+        """``machine`` says (value, origin) of what is set on this machine; it is asked at the first need."""
+        self.__dict__.update(_values={}, _origins={}, _ready={}, _machine=machine, _listeners=[], version=0)
 
     # -- values --------------------
 
     def __getitem__(self, name: str) -> Any:
-        _known(name)
-        return self._values.get(name, ITEMS[name].default)
+        return self._find(name)[0]
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})
 
     def __delitem__(self, name: str) -> None:
-        """Go back to the default."""
-        _known(name)
+        """Go back to what the machine says, or the default."""
+        name = _known(name)
         self._values.pop(name, None)
         self._changed()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(ITEMS)
+        return iter([*ITEMS, *(name for name in self._values if name not in ITEMS)])
 
     def __len__(self) -> int:
-        return len(ITEMS)
+        return len(list(iter(self)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -136,17 +96,52 @@ class Conf(MutableMapping[str, Any]):
 
     def update(self, *given: Any, **values: Any) -> None:
         """Set several, all or none of them; takes what ``dict.update`` takes."""
-        kept = {name: _kept(name, value) for name, value in dict(*given, **values).items()}
-        self._values.update(kept)
-        self._changed()
+        self._set(dict(*given, **values), HERE)
+
+    def from_object(self, source: Any, namespace: str | None = None) -> None:
+        """Set what an object says, see Mesh.config_from_object."""
+        self._set(*of_object(source, namespace))
 
     @property
     def changed(self) -> Mapping[str, Any]:
         """What was set."""
         return dict(self._values)
 
+    def rows(self) -> list[Row]:
+        """Every setting that has an effect, and those that were set and have none, with their origins."""
+        return [Row(name, *self._find(name), ITEMS[name].effect if name in ITEMS else f"no effect: {no_effect(name)}") for name in self]
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Have this called after each change."""
+        self._listeners.append(listener)
+
     def __repr__(self) -> str:
         return f"<Conf {self._values!r}>"
+
+    def _find(self, name: str) -> tuple[Any, str]:
+        """(value, origin)."""
+        name = _known(name)
+        if name in self._values:
+            return self._values[name], self._origins[name]
+        machine = self._once("machine", self._of_machine)
+        if name in machine:
+            return machine[name]  # type: ignore[no-any-return]
+        return (ITEMS[name].default if name in ITEMS else None), "default"
+
+    def _of_machine(self) -> dict[str, tuple[Any, str]]:
+        kept = {}
+        for name, (value, origin) in self._machine().items():
+            try:
+                kept[_known(name)] = _kept(name, value)[1], origin
+            except InvalidSetting as error:
+                raise InvalidSetting(f"{origin}: {error}") from None
+        return kept
+
+    def _set(self, values: Mapping[str, Any], origin: str) -> None:
+        kept = dict(_kept(name, value) for name, value in values.items())
+        self._values.update(kept)
+        self._origins.update(dict.fromkeys(kept, origin))
+        self._changed()
 
     # -- what follows from them --------------------
 
@@ -179,12 +174,29 @@ class Conf(MutableMapping[str, Any]):
 
         It is ``timezone``; when that was not set it is UTC, or the machine's with ``enable_utc=False``.
         """
-        return self._once("zone", lambda: ZoneInfo(self.timezone) if self.enable_utc or "timezone" in self._values else None)  # type: ignore[no-any-return]
+        return self._once("zone", self._made_zone)  # type: ignore[no-any-return]
+
+    def _made_zone(self) -> tzinfo | None:
+        name, origin = self._find("timezone")
+        return None if origin == "default" and not self.enable_utc else ZoneInfo(name)
 
     @property
     def call_defaults(self) -> Mapping[str, Any]:
         """What the calls of all tasks say that say nothing else, as options of a task."""
-        return self._once("call_defaults", dict)  # type: ignore[no-any-return]
+        return self._once("call_defaults", self._made_call_defaults)  # type: ignore[no-any-return]
+
+    def _made_call_defaults(self) -> dict[str, Any]:
+        defaults = {item.option: self[name] for name, item in ITEMS.items() if item.option and self[name] != item.default}
+        accepted = self.accept_content
+        if accepted is not None and "msgpack" not in accepted and "serializer" not in defaults:
+            defaults["serializer"] = accepted[0]
+        return defaults
+
+    @property
+    def result_serialization(self) -> str:
+        """How results are encoded."""
+        accepted = self.result_accept_content or self.accept_content or ("msgpack",)
+        return self.result_serializer or ("msgpack" if "msgpack" in accepted else accepted[0])
 
     @property
     def topology(self) -> list[Change]:
@@ -222,18 +234,21 @@ class Conf(MutableMapping[str, Any]):
     def _changed(self) -> None:
         self._ready.clear()
         self.__dict__["version"] = self.version + 1
+        for listener in self._listeners:
+            listener()
 
 
-def _known(name: str) -> None:
-    if name not in ITEMS:
-        raise InvalidSetting(f"an application has no setting {name!r}: {similar(name, ITEMS)}")
+def _known(name: str) -> str:
+    """Today's name. Raises InvalidSetting for what is none."""
+    if name in ITEMS or no_effect(name) is not None:
+        return name
+    today = renamed(name) if isinstance(name, str) else None
+    if today is not None and (today in ITEMS or no_effect(today) is not None):
+        return today
+    hint = similar(name, [*ITEMS, *NO_EFFECT])
+    raise InvalidSetting(f"an application has no setting {name!r}: {hint if hint.startswith('did') else similar(name, ITEMS)}")
 
 
-def _kept(name: str, value: Any) -> Any:
-    _known(name)
-    try:
-        return ITEMS[name].kept(value)
-    except InvalidSetting:
-        raise
-    except ValueError as error:
-        raise InvalidSetting(f"{name} must be {error}, not {value!r:.80}") from None
+def _kept(name: str, value: Any) -> tuple[str, Any]:
+    name = _known(name)
+    return name, checked(name, value) if name in ITEMS else value

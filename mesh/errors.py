@@ -268,6 +268,10 @@ class WorkflowIncomplete(TaskError):
     """What the task waits for was never submitted: its program ended while it sent the workflow. Submit it anew."""
 
 
+class NotUnique(TaskError):
+    """The task did not run: another live task has its ``unique`` key. The text has its id."""
+
+
 class TaskExpired(TaskError):
     """The task was not begun before it expired: by its own ``expires``, or by the ``message_ttl`` of its queue."""
 

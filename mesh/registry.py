@@ -74,9 +74,25 @@ class Registry:
         known = self.tasks.get(task.name)
         if known is not None and _origin(known) != _origin(task):
             raise UsageError(f"two functions want the task name {task.name!r}: give one of them another with @app.task(name=...)")
+        self._annotate(task, self.app.conf.changed.get("task_annotations", ()))
         self.tasks[task.name] = task
         self._added(task)
         return task
+
+    def annotate_all(self) -> None:
+        """Have each task the options that ``app.conf.task_annotations`` says now; those of the machine when :meth:`load` is done."""
+        for task in self.tasks.values():
+            self._annotate(task, self.app.conf.changed.get("task_annotations", ()))
+
+    def _annotate(self, task: Task[..., Any], levels: Sequence[Any]) -> None:
+        said: dict[str, Any] = {}
+        for level in levels:
+            if hasattr(level, "annotate"):
+                said.update(level.annotate(task) or {})
+            else:
+                said.update({**level.get("*", {}), **level.get(task.name, {})})
+        if said or task.annotated:
+            task.annotate(said)
 
     # -- modules --------------------
 
@@ -100,12 +116,16 @@ class Registry:
 
     def load(self) -> None:
         """Import what was asked for, once, and register the classes with ``run`` that nobody has registered."""
+        for module in (*self.app.conf.imports, *self.app.conf.include):
+            _import(module)
         modules, self._modules = self._modules, []
         for load in modules:
             load()
         for kind in declared():
             if not any(type(task) is kind for task in self.tasks.values()):
                 _share(made("class", kind, {}, CURRENT, self.app.name))
+        for task in self.tasks.values():
+            self._annotate(task, self.app.conf.task_annotations)
 
 
 def made(where: str, target: Any, options: Mapping[str, Any], publisher: Any, main: str) -> Task[..., Any]:
@@ -235,7 +255,8 @@ def _import(module: str) -> None:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name == module:
-            raise UsageError(f"the application includes {module!r}, and there is no such module: correct include=") from None
+            what = f"the application includes {module!r}, and there is no such module"
+            raise UsageError(f"{what}: correct include= or app.conf.imports") from None
         raise
 
 

@@ -11,6 +11,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack
 
 from mesh.call_options import CALL_KEYWORDS, NO_OPTIONS, TASK_OPTIONS, CallOptions, check_options, given, refuse_unknown
+from mesh.models import Models
 from mesh.result import AsyncResult
 from mesh.routes import check_way
 from mesh.running import HOOKS, Running
@@ -20,6 +21,7 @@ from mesh.wire.working import Delivery
 
 if TYPE_CHECKING:
     from mesh.app import Mesh
+    from mesh.eager import EagerResult
 
 if TYPE_CHECKING:
     from mesh.canvas.maps import Chunks, XMap, XStarmap
@@ -111,6 +113,14 @@ class Task(Running, Generic[P, R], metaclass=TaskClass):
         check_options(f"the task {name}", self._base_options)
         check_way(f"the task {name}", self._base_options)
         self.check_arguments = argument_check(self.run)
+        self.models: Models | None = None
+        """How arguments and value travel that are models of pydantic."""
+        self._here = self.run
+        if self._base_options.get("pydantic"):
+            self.models = Models(name, self.run)
+            self.run = self.models.around(self.run)
+        self.annotated = False
+        """Whether ``app.conf.task_annotations`` says something of it."""
         self.annotate({})
 
     def annotate(self, options: Mapping[str, Any]) -> None:
@@ -120,7 +130,11 @@ class Task(Running, Generic[P, R], metaclass=TaskClass):
         refuse_unknown(f"the annotation of {self.name}", own, (*TASK_OPTIONS, *HOOKS))
         check_options(f"the annotation of {self.name}", own)
         check_way(f"the annotation of {self.name}", own)
+        before = self.__dict__.get("options", NO_OPTIONS)
         self.options: Mapping[str, Any] = {**self._base_options, **own}
+        self.annotated = bool(options)
+        for name in before.keys() - self.options.keys():
+            self.__dict__.pop(name, None)
         for name, value in {**self.options, **hooks}.items():
             if not isinstance(inspect.getattr_static(type(self), name, None), property):
                 setattr(self, name, value)
@@ -149,7 +163,7 @@ class Task(Running, Generic[P, R], metaclass=TaskClass):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it here, in this process."""
-        result: R = self.run(*args, **kwargs)
+        result: R = self._here(*args, **kwargs)
         return result
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
@@ -178,6 +192,29 @@ class Task(Running, Generic[P, R], metaclass=TaskClass):
         """
         refuse_unknown(f"{self.name}.apply_async()", options, CALL_KEYWORDS)
         return self._publisher.submit_many([Signature[R](self._publisher, self.name, args, kwargs, options)])[0]
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """:meth:`delay` for an event loop, which goes on meanwhile: ``result = await task.adelay(1)``, then ``await result``."""
+        return (await self.app.asubmit_many([Signature[R](self._publisher, self.name, args, kwargs)]))[0]
+
+    async def aapply_async(
+        self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
+    ) -> AsyncResult[R]:
+        """:meth:`apply_async` for an event loop, which goes on meanwhile."""
+        refuse_unknown(f"{self.name}.aapply_async()", options, CALL_KEYWORDS)
+        return (await self.app.asubmit_many([Signature[R](self._publisher, self.name, args, kwargs, options)]))[0]
+
+    def apply(
+        self,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        throw: bool | None = None,
+        **options: Unpack[CallOptions],
+    ) -> EagerResult[R]:
+        """Run it here and now, in place of a worker; see Mesh.apply. Options as for :meth:`apply_async`."""
+        refuse_unknown(f"{self.name}.apply()", options, ("throw", *CALL_KEYWORDS))
+        return self.app.apply(Signature[R](self._publisher, self.name, args, kwargs, options), throw=throw)
 
     def signature(
         self,
@@ -251,7 +288,7 @@ class AsyncTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
         """Run it here, on the running event loop."""
-        coroutine: Coroutine[Any, Any, R] = self.run(*args, **kwargs)
+        coroutine: Coroutine[Any, Any, R] = self._here(*args, **kwargs)
         return coroutine
 
 

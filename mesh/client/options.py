@@ -23,6 +23,8 @@ from mesh.transport.doors import DEFAULT_PORT
 from mesh.wire.topology_changes import NAME_CHARS_MAX
 
 CONFIG_FILE = "config.toml"
+APPLICATIONS = "app"
+"""The table of the file that is about applications, see mesh/conf_sources.py."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -173,6 +175,6 @@ def read_file(path: Path) -> tuple[Path, dict[str, Any]]:
                 check(numbers[key], value)
             except InvalidSetting as error:
                 raise InvalidSetting(f"{path}: {error}") from None
-        elif key not in KEYS:
+        elif key not in KEYS and not (key == APPLICATIONS and isinstance(value, dict)):
             raise InvalidSetting(f"{path} has an unknown key {key!r}; known are {', '.join(KEYS)} and the settings of mesh")
     return path, values

@@ -93,7 +93,7 @@ def _requeue(machine: Machine, argument: str) -> bytes:
             queue, _, id = argument.partition("=")
             raise NotFound(f"the queue {queue!r} has no dead letter {id}; mesh queue dead-letters {queue} lists them")
     for letter in letters:
-        machine.broker.revive(letter)
+        machine.broker.dead_lettering.revive(letter)
     return _encode([letter.message.id for letter in letters])
 
 
@@ -175,6 +175,15 @@ def _consumers(machine: Machine, argument: str) -> bytes:
     return _encode(rows)
 
 
+def _unique(machine: Machine, argument: str) -> bytes:
+    """For each ``[key, id]`` of a task that is about to be submitted the id of the live task that has the key: its own when nobody has."""
+    try:
+        wanted = msgspec.json.decode(argument, type=list[tuple[str, str]])
+    except msgspec.MsgspecError as error:
+        raise InvalidSetting(f"not keys of tasks: {error}") from None
+    return _encode([machine.broker.unique.reserve(key, id) for key, id in wanted])
+
+
 def _route(machine: Machine, argument: str) -> bytes:
     """The way of a message through exchanges and bindings (mesh/core/broker/explaining.py)."""
     return _encode(explain(machine.broker, machine.topology, machine.membership, argument))
@@ -224,6 +233,7 @@ QUESTIONS: dict[str, Callable[[Machine, str], bytes]] = {
     "revoke": _revoke,
     "why": _why,
     "workflow": _workflow,
+    "unique": _unique,
 }
 LATER: dict[str, Callable[[Machine, str, Then], None]] = {
     "messages": _messages,

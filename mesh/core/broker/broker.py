@@ -11,7 +11,7 @@ from mesh.core.broker.arguments import QueueArguments
 from mesh.core.broker.attempts import Attempts
 from mesh.core.broker.bodies import LargeBodies
 from mesh.core.broker.dead_lettering import DeadLettering, dropped
-from mesh.core.broker.dead_letters import DeadLetters, revived
+from mesh.core.broker.dead_letters import DeadLetters
 from mesh.core.broker.declarations import Declarations
 from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.early import Early
@@ -35,6 +35,7 @@ from mesh.core.broker.revocations import Revocations
 from mesh.core.broker.selection import Ageing
 from mesh.core.broker.takeover import Takeover
 from mesh.core.broker.takes import Takes
+from mesh.core.broker.unique import Unique
 from mesh.core.broker.watchers import Watchers
 from mesh.core.broker.workers import WorkerState
 from mesh.core.broker.workforce import Workforce
@@ -88,6 +89,7 @@ class Broker:
         self.early_offers = EarlyOffers()
         self.flows = Flows(self, replica, gathering, Incomplete(self, settings, replication.has_heard_everybody))
         self.results = Results(self._settings, self._replica.settle, self.flows.holds)
+        self.unique = Unique(self, replica)
         self.ended = Ended()
         self.dead_letters = DeadLetters()
         self.watchers = Watchers()
@@ -151,6 +153,7 @@ class Broker:
         self.paging.reset()
         self.results = Results(self._settings, self._replica.settle, self.flows.holds)
         self.flows.reset()
+        self.unique.reset()
         self.ended = Ended()
         self.dead_letters = DeadLetters()
         self.takes = Takes()
@@ -184,6 +187,7 @@ class Broker:
             self.flows.ended(entry)
             if known is not None:
                 self.flows.give_place(entry.id, known.task or entry.task, known.flow or entry.flow)
+            self.unique.ended(entry)
             self._replication.leases.soft.pop(entry.id, None)
             record = self.records.get(entry.id)
             place = (record.journal, record.sequence) if record is not None else self.paging.find(entry.id)
@@ -214,6 +218,8 @@ class Broker:
             paged = None
         if known is not None or paged is not None or id in self.results or id in self.ended:
             self._drop_duplicate(journal, sequence, message)
+            return
+        if self.unique.refuses(journal, sequence, message):
             return
         record = self.records[id] = Record(message, journal, sequence, self.line.next_place())
         if record.is_counted:
@@ -343,15 +349,6 @@ class Broker:
     def skew_ms(self, journal: Journal) -> int:
         """How far the clock by which the instants of a journal were named is ahead of this one."""
         return self._membership.skew_ms(journal.owner)
-
-    def revive(self, letter: DeadLetter) -> None:
-        """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""
-        known = self.dead_letters.get(letter.message.id)
-        if known is not None:
-            self.results.take_back(letter.message.id)
-            self.ended.forget(letter.message.id)
-            self._replica.settle(known[0], known[1])
-            self._replica.write(revived(letter.message, self.arguments.of(letter.message.queue).declaration, self.wall_ms))
 
     def drop(self, record: Record, why: str) -> None:
         """It will not run, and nobody shall have it instead: a task fails."""

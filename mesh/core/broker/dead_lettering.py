@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec.structs import replace
 
 from mesh.core.broker.arguments import QueueArguments
+from mesh.core.broker.dead_letters import revived
 from mesh.core.broker.queues import Record, deaths_of
 from mesh.core.broker.workers import WorkerState
 from mesh.core.cluster.paged import Header
@@ -42,6 +43,16 @@ class DeadLettering:
         self._topology = topology
         self._arguments = arguments
         self._give_back = give_back
+
+    def revive(self, letter: DeadLetter) -> None:
+        """Put a dead letter back into its queue as if it was new; the failure that was its result is taken back."""
+        broker, message = self._broker, letter.message
+        known = broker.dead_letters.get(message.id)
+        if known is not None:
+            broker.results.take_back(message.id)
+            broker.ended.forget(message.id)
+            self._replica.settle(known[0], known[1])
+            self._replica.write(revived(message, self._arguments.of(message.queue).declaration, broker.wall_ms))
 
     def give_up(
         self,

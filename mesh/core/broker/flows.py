@@ -366,7 +366,7 @@ class Flows:
     def place(self, result: Result, message: Message) -> Result:
         """A result with what its message says of its place in a workflow, or in a tree of tasks."""
         call, flow = message.call, message.flow
-        if call is not None and not (call.root or call.parent or call.group):
+        if call is not None and not (call.root or call.parent or call.group or call.unique_ms):
             call = None
         if call is None and flow is None and message.id not in self._after:
             return result

@@ -95,7 +95,7 @@ class Inspection:
         if asked.queue in HELD_LISTS:
             letters = self._broker.dead_letters.of_queue(asked.queue)
             for letter in letters[: asked.count]:
-                self._broker.revive(replace(letter, message=self._into(letter.message, asked.to)))
+                self._broker.dead_lettering.revive(replace(letter, message=self._into(letter.message, asked.to)))
             then({"moved": min(len(letters), asked.count), "more": len(letters) > asked.count})
             return
         dots, more = _page(self._by_dot(asked.queue, ("", 0)), asked.count)

@@ -406,7 +406,7 @@ def test_a_dead_letter_that_is_put_back_may_expire_and_die_again(alone: tuple[Cl
     cluster.run(0.7)
     machine = cluster["a"]
     (letter,) = letters(cluster)
-    cluster.turn(cluster.nodes["a"], machine.broker.revive, letter)
+    cluster.turn(cluster.nodes["a"], machine.broker.dead_lettering.revive, letter)
     cluster.run(0.3)
     assert held(cluster, "a") == {"m1": "q"}
     cluster.run(0.4)

@@ -116,7 +116,7 @@ def test_a_dead_letter_that_is_put_back_is_consumed() -> None:
     consumer = cluster.consumer("a")
     consumer.requeue("m1")
     machine = cluster["a"]
-    cluster.turn(cluster.nodes["a"], machine.broker.revive, machine.broker.dead_letters.of_queue("q")[0])
+    cluster.turn(cluster.nodes["a"], machine.broker.dead_lettering.revive, machine.broker.dead_letters.of_queue("q")[0])
     cluster.calm()
     assert list(consumer.held) == ["m1"]
 
