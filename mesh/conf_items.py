@@ -126,10 +126,14 @@ ITEMS: dict[str, Item] = {
     "enable_utc": Item(True, _flag, "False without timezone: such datetimes are this machine's"),
     "imports": Item((), _modules, "modules that a worker imports with the application"),
     "include": Item((), _modules, "the same"),
-    "accept_content": Item(None, _content, "the serializers of arguments that a worker takes; None: all"),
-    "result_accept_content": Item(None, _content, "the serializers of results that a program takes; None: those of accept_content"),
+    "accept_content": Item(None, _content, "without msgpack in it arguments are sent as JSON; what arrives is read in both"),
+    "result_accept_content": Item(None, _content, "checked and kept; results are read in both serializers"),
     "task_serializer": Item(None, lambda value: None if value is None else _serializer(value), "how arguments are encoded", "serializer"),
-    "result_serializer": Item(None, lambda value: None if value is None else _serializer(value), "how results are encoded"),
+    "result_serializer": Item(
+        None,
+        lambda value: None if value is None else _serializer(value),
+        "checked and kept; results are encoded in msgpack, which has all that JSON has",
+    ),
     "task_ignore_result": Item(False, _flag, "nobody wants the results", "ignore_result"),
     "task_store_errors_even_if_ignored": Item(
         False, _flag, "exceptions are kept of tasks whose results nobody wants", "store_errors_even_if_ignored"
