@@ -94,7 +94,7 @@ class World:
         """(time of the fault that restores it, host) to the node's id and its disk as it was earlier."""
         self.clients = [Client(self, f"c{index}", f"n{index}") for index in range(nodes)]
         self.workflows = Workflows()
-        self.clients += [Composer(self, f"f{index}", f"n{index}") for index in range(nodes if self.load.workflows else 0)]
+        self.clients += [Composer(self, f"flow{index}", f"n{index}") for index in range(nodes if self.load.workflows else 0)]
         self.topology = TopologyHistory()
         self.declarers = [Declarer(self, f"d{index}", f"n{index}") for index in range(nodes if self.load.topology else 0)]
         self.declarers += [Undertaker(self, f"u{index}", f"n{index}") for index in range(nodes if self.load.expiring else 0)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mesh.core.broker.bodies import lost
 from mesh.core.broker.delayed import Delayed
 from mesh.core.broker.queues import Record
-from mesh.core.states import RecordEvent
+from mesh.core.states import RecordEvent, RecordState
 
 if TYPE_CHECKING:
     from mesh.core.broker.broker import Broker
@@ -79,6 +79,8 @@ class Line:
         for record in broker.bodies.take_lost():
             broker.finish(record, lost(record.message), None)
         for record in self._delayed.take_due(broker.wall_ms):
+            if record.state is not RecordState.DELAYED:
+                continue  # it was given back, or waited once more, and was kept a second time
             queue = broker.queues[record.message.queue]
             queue.leave(record)
             record.move(RecordEvent.DUE)
