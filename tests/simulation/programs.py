@@ -390,7 +390,7 @@ class Worker(Program):
         delivery, buffer = self.arguments.pop(key)
         given = delivery.input if key != delivery.id else None
         if given is not None:
-            given.body = buffer.body
+            given.body = bytes(buffer.body)
         elif not error and buffer.body != large_body(key):
             self.world.violate(f"the arguments of {key} are not what was published")
         if error:

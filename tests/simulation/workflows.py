@@ -75,7 +75,7 @@ class Composer(Client):
         return id
 
     def on_fetched(self, key: str, error: str) -> None:
-        value = self.values.pop(key).body
+        value = bytes(self.values.pop(key).body)
         if error:
             return
         if decode(value) != self.world.workflows.value(key):
