@@ -13,6 +13,7 @@ from generated import DOCS, attribute_docs, row, run, table
 
 from mesh import config, errors
 from mesh.core import states
+from mesh.wire.entries import Status
 from mesh.wire.extensions import DEPTH_MAX, EXTENSIONS
 
 REFERENCE = DOCS / "reference"
@@ -85,6 +86,16 @@ worker was lost is settled and written anew with one more attempt, so it is a ne
 """
 
 PLAIN = {
+    "PENDING": "It waits: in its queue, for its time, or for another task.",
+    "RECEIVED": "It is with a worker.",
+    "STARTED": "It has begun, as it has said itself.",
+    "RETRY": "It waits to be run again.",
+    "SUCCESS": "It has returned.",
+    "FAILURE": "It has raised, was dropped, or was lost too often.",
+    "REVOKED": "It was revoked, or expired.",
+    "UNKNOWN": "The mesh has never seen it, or has forgotten it.",
+    "ASKED_AGAIN": "It asks to be run again.",
+    "RETURNED": "It returned.",
     "PRE_VOTES_WON": "A majority of the reachable nodes would vote for it.",
     "VOTES_WON": "A majority of the reachable nodes voted for it in its new term.",
     "RECONCILED": "Every reachable member has reported, or `reconcile_timeout_s` is over.",
@@ -159,6 +170,7 @@ def state_machines() -> str:
     """The tables of the core's state machines as pictures."""
     text = STATES + _machine("A node in the election", states.Role.FOLLOWER, states.ROLE_TRANSITIONS, states.RoleEvent)
     text += _machine("A live message at the coordinator", states.RecordState.READY, states.RECORD_TRANSITIONS, states.RecordEvent)
+    text += _machine("A task, as people see it", Status.PENDING, states.TASK_TRANSITIONS, states.TaskEvent)
     return text + STATES_END
 
 
@@ -177,7 +189,7 @@ def _picture(machine: Any, start: IntEnum) -> str:
 
 
 def _explained(what: str, kind: type[IntEnum]) -> str:
-    docs = attribute_docs(states)[kind.__name__]
+    docs = attribute_docs(sys.modules[kind.__module__])[kind.__name__]
     return table(what, "meaning") + "".join(row(f"`{one.name}`", docs[one.name] if one.name in docs else PLAIN[one.name]) for one in kind)
 
 

@@ -5,12 +5,14 @@ The names are Celery's. Most tasks ask for nothing, so each value is worked out 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from mesh.errors import ResultInTask
 from mesh.wire.calls import Call
 from mesh.wire.entries import Message
 from mesh.wire.working import Delivery
@@ -29,7 +31,7 @@ class Context:
     in place of a worker, ``called_directly`` whether it is an ordinary call of the function; the ids are None then.
     """
 
-    __slots__ = ("again", "args", "called_directly", "children", "delivery", "hostname", "is_eager", "kwargs", "messages", "say")
+    __slots__ = ("again", "args", "called_directly", "children", "delivery", "hostname", "is_eager", "kwargs", "messages", "said", "say")
 
     def __init__(
         self,
@@ -54,6 +56,8 @@ class Context:
         """How it has asked to be run again."""
         self.say: Callable[[Context, str, Any], None] | None = None
         """Tells its state, with what goes with it; None where nobody listens."""
+        self.said = False
+        """It has told some."""
 
     def submitted(self, ids: Iterable[str]) -> None:
         """The task has submitted these."""
@@ -187,11 +191,32 @@ def _instant(at_ms: int) -> datetime | None:
 DIRECT = Context()
 """Of an ordinary call."""
 _current: ContextVar[Context | None] = ContextVar("mesh-request", default=None)
+_may_wait: ContextVar[bool] = ContextVar("mesh-may-wait", default=False)
 
 
 def current() -> Context | None:
     """The task that runs here, in this thread or coroutine; None outside of tasks."""
     return _current.get()
+
+
+@contextmanager
+def allow_join_result() -> Iterator[None]:
+    """In a ``with`` block tasks may wait for results of others. As Celery's: it is for those that know that there are slots enough."""
+    token = _may_wait.set(True)
+    try:
+        yield
+    finally:
+        _may_wait.reset(token)
+
+
+def check_may_wait(id: str) -> None:
+    """Raises ResultInTask in a task of a worker that may not wait for task ``id``."""
+    context = _current.get()
+    if context is not None and not context.is_eager and not _may_wait.get():
+        raise ResultInTask(
+            f"{context.task}[{context.id}] must not wait for the result of {id}: slots that wait may be all that there are. Use a chain or "
+            "a chord, or await it; get(disable_sync_subtasks=False) waits all the same"
+        )
 
 
 def of(task: str) -> Context:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import ref
 
+from mesh import request
 from mesh.client.client import Client
 from mesh.client.failures import rebuild
 from mesh.client.pending import Pending
 from mesh.client.waking import waker
 from mesh.errors import IncompleteStream, ResultTimeout
+from mesh.watching import StateChange, Watching, change_of
 from mesh.wire.bodies import decode
 from mesh.wire.entries import Result, Status
 
@@ -64,7 +66,14 @@ class AsyncResult(Generic[R]):
 
     # -- waiting --------------------
 
-    def get(self, timeout: float | None = None, propagate: bool = True) -> R:
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        on_message: Callable[[dict[str, Any]], None] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> R:
         """Wait for the task and return its value.
 
         ``timeout`` is in seconds; None waits for ever, also for an id that nobody ever submits. Raises the task's exception, as its
@@ -72,9 +81,19 @@ class AsyncResult(Generic[R]):
         exception is returned. Raises ResultTimeout at the deadline: the task goes on, and a later call may succeed; ResultRemoved when
         it is over and the mesh has removed its result, as far as the mesh still knows that.
         In an event loop use ``await result``: this call blocks the loop.
+
+        ``on_message`` is called with each state on the way: a dict of ``task_id``, ``status`` and ``result``. In a task it raises
+        ResultInTask rather than wait, as all slots may wait for tasks that no slot is left for; ``disable_sync_subtasks=False``, or
+        :func:`mesh.request.allow_join_result`, allows it.
         """
         if self._pending.result is None:
-            self._wait(timeout)
+            if disable_sync_subtasks:
+                request.check_may_wait(self.id)
+            if on_message is not None:
+                for change in self.watch(timeout):
+                    on_message({"task_id": self.id, "status": change.state, "result": change.info})
+            else:
+                self._wait(timeout)
         value: R = self._outcome(propagate)
         return value
 
@@ -107,6 +126,13 @@ class AsyncResult(Generic[R]):
         source: Any = self._source
         source.control.revoke(self.id, terminate=terminate, signal=signal)
 
+    def watch(self, timeout: float | None = None) -> Watching:
+        """The task's states as they come, for ``for`` and ``async for``: each with ``state`` and ``info``, the last one with its value or
+        exception. ``timeout`` is for all of it, in seconds; then it raises ResultTimeout.
+        """
+        pending = self._current()
+        return Watching(self._client, pending, lambda: StateChange(self._pending_status().name, self._outcome(False)), timeout)
+
     # -- what is known --------------------
 
     @property
@@ -118,9 +144,19 @@ class AsyncResult(Generic[R]):
         """
         if self._pending.result is None:
             self._ask()
-        return self._pending_status().name
+        own, status = self._pending.state, self._pending_status()
+        return own.state if own is not None and status is Status.STARTED else status.name
 
     status = state
+
+    @property
+    def info(self) -> Any:
+        """What the task said with its last state; its value or exception when it is over."""
+        if self.ready():
+            return self._outcome(False)
+        self._ask()
+        state = self._pending.state
+        return change_of(state).info if state is not None else None
 
     @property
     def result(self) -> R | Exception | None:

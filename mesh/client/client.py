@@ -24,6 +24,7 @@ from mesh.errors import Closed, MeshError
 from mesh.ids import body_id
 from mesh.transport.bell import Bell
 from mesh.transport.poller import READ, Poller
+from mesh.wire.calls import States
 from mesh.wire.entries import Message, Status
 from mesh.wire.messages import (
     Answer,
@@ -174,6 +175,11 @@ class Client:
             pending.askers = [one for one in pending.askers or () if one != latch.release] or None
         if answered and pending.result is None and pending.status is None:
             self.raise_why()
+
+    def follow(self, pending: Pending, wanted: bool) -> None:
+        """Have the node tell of the task's states from now on, or no longer. With the lock held."""
+        self._questions.follow(pending.id, wanted)
+        self.duty.call()
 
     def look(self) -> None:
         """Have what has come taken in soon; for who looks at awaited results without waiting."""
@@ -444,6 +450,8 @@ class Client:
                     self._watch_all()
                     self._large.again()
                     self.consumers.again()
+                elif isinstance(reply, States):
+                    wake += self._pending.on_states(reply)
                 elif isinstance(reply, Fetched):
                     wake += self._pending.settle(self._large.on_fetched(reply))
                     wake += self.consumers.on_fetched(reply)

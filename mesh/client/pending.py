@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 
+from mesh.wire.calls import States, TaskState
 from mesh.wire.entries import Result
 from mesh.wire.messages import Results
 
@@ -12,7 +14,7 @@ from mesh.wire.messages import Results
 class Pending:
     """One awaited result, shared by all AsyncResults of its id in this process."""
 
-    __slots__ = ("__weakref__", "askers", "id", "result", "status", "waiters")
+    __slots__ = ("__weakref__", "askers", "followers", "id", "result", "state", "status", "waiters")
 
     def __init__(self, id: str, status: int | None) -> None:
         self.id = id
@@ -23,6 +25,10 @@ class Pending:
         """Called, in the I/O thread, when the result is there."""
         self.askers: list[Callable[[], None]] | None = None
         """Called when the node has said anything of the task."""
+        self.followers: list[deque[TaskState]] | None = None
+        """Where what the task says of itself goes, one after the other."""
+        self.state: TaskState | None = None
+        """The last of that."""
 
     def __repr__(self) -> str:
         return f"Pending({self.id!r})"
@@ -73,6 +79,19 @@ class PendingTable:
         """Those that somebody is blocked on."""
         alive = [reference() for reference in list(self._table.values())]
         return [pending for pending in alive if pending is not None and (pending.waiters or pending.askers)]
+
+    def on_states(self, news: States) -> list[Callable[[], None]]:
+        """Take in what tasks say of themselves. Returns whom to wake."""
+        wake: list[Callable[[], None]] = []
+        for state in news.states:
+            pending = self.get(state.id)
+            if pending is not None:
+                pending.state = state
+                for follower in pending.followers or ():
+                    follower.append(state)
+                if pending.followers and pending.askers:
+                    wake += pending.askers
+        return wake
 
     def settle(self, news: Results) -> list[Callable[[], None]]:
         """Take in what a node reports. Returns whom to wake."""

@@ -38,11 +38,21 @@ class Questions:
     def __init__(self) -> None:
         self.to_watch: list[str] = []
         """Ids whose results the node shall send, or say how they stand."""
+        self.watched: set[str] = set()
+        """Those of them whose states on the way are wanted, too."""
         self._asked: dict[int, Question] = {}
         self._number = 0
 
     def __bool__(self) -> bool:
         return bool(self.to_watch or self._asked)
+
+    def follow(self, id: str, wanted: bool) -> None:
+        """Ask for the states of a task on the way, or no longer."""
+        if wanted:
+            self.watched.add(id)
+            self.to_watch.append(id)
+        else:
+            self.watched.discard(id)
 
     def ask(self, what: str, argument: str) -> Question:
         """A new question; :meth:`forget` has to follow."""
@@ -74,7 +84,12 @@ class Questions:
     def send(self, send: Callable[[SessionRequest], bool]) -> None:
         """Ask what was not asked yet."""
         while self.to_watch:
-            if not send(Watch(self.to_watch[:WATCH_IDS])):
+            ids = self.to_watch[:WATCH_IDS]
+            watched = [id for id in ids if id in self.watched] if self.watched else []
+            if watched and not send(Watch(watched, states=True)):
+                return
+            others = [id for id in ids if id not in self.watched] if watched else ids
+            if others and not send(Watch(others)):
                 return
             del self.to_watch[:WATCH_IDS]
         for question in self._asked.values():

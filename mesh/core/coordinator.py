@@ -16,6 +16,7 @@ from mesh.core.edge.sessions import Edge
 from mesh.core.states import Role
 from mesh.core.turn import Turn
 from mesh.core.upkeep import Upkeep
+from mesh.wire.calls import States
 from mesh.wire.messages import Consumers, Offer, Outcomes, PeerMessage, Reign, Report, Reserve, Take, Watch, WorkerGone
 
 NOTICE_INTERVAL_S = 1.0
@@ -282,6 +283,8 @@ class Coordinator:
             broker.dirty = True
         elif isinstance(message, Watch):
             broker.pushes.on_watch(sender, message)
+        elif isinstance(message, States):
+            broker.states.on_states(sender, message)
         elif isinstance(message, Reserve):
             broker.admission.on_reserve(sender, message)
         else:

@@ -34,7 +34,7 @@ from mesh.core.relay import Relay
 from mesh.core.states import Role
 from mesh.core.turn import Turn
 from mesh.core.upkeep import Upkeep
-from mesh.wire.calls import Cancel
+from mesh.wire.calls import Cancel, States
 from mesh.wire.entries import Member
 from mesh.wire.frames import Envelope
 from mesh.wire.messages import (
@@ -220,9 +220,14 @@ class Machine:
             Abdicate: lambda sender, message: self.election.take_over(message.term),
             Consumers: self.following.on_consumers,
             Fetch: self.edge.fetches.on_peer,
+            States: self._on_states,
             **to_broker,
             **to_edge,
         }
+
+    def _on_states(self, sender: str, message: States) -> None:
+        """From a worker's node to the coordinator, or from there to those that watch."""
+        (self.reign.on_broker_message if message.worker else self.relay.on_edge_message)(sender, message)
 
     # -- time --------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from mesh.errors import LocalProtocolError
+from mesh.wire.entries import Status
 
 
 class Role(IntEnum):
@@ -106,6 +107,49 @@ RECORD_TRANSITIONS: dict[RecordState, dict[RecordEvent, RecordState]] = {
         RecordEvent.ENDED: RecordState.SETTLED,
     },
 }
+
+
+class TaskEvent(IntEnum):
+    """What moves a task from one state to another, as people see it."""
+
+    DELIVERED = 0
+    """A worker has it."""
+    BEGUN = 1
+    """It has said so: ``track_started``, or a state of its own."""
+    GIVEN_BACK = 2
+    """The worker has not begun it, or was lost: somebody else gets it."""
+    ASKED_AGAIN = 3
+    RETURNED = 4
+    RAISED = 5
+    """Also: it was dropped, lost too often, or what it waited for failed."""
+    GIVEN_UP = 6
+    """It was revoked, or expired."""
+    FORGOTTEN = 7
+    """Its result was removed."""
+
+
+_ENDS = {TaskEvent.RETURNED: Status.SUCCESS, TaskEvent.RAISED: Status.FAILURE, TaskEvent.GIVEN_UP: Status.REVOKED}
+_RUNS = {TaskEvent.BEGUN: Status.STARTED, TaskEvent.GIVEN_BACK: Status.PENDING, TaskEvent.ASKED_AGAIN: Status.RETRY, **_ENDS}
+TASK_TRANSITIONS: dict[Status, dict[TaskEvent, Status]] = {
+    Status.UNKNOWN: {TaskEvent.DELIVERED: Status.RECEIVED, **_ENDS},
+    Status.PENDING: {TaskEvent.DELIVERED: Status.RECEIVED, **_ENDS},
+    Status.RECEIVED: _RUNS,
+    Status.STARTED: _RUNS,
+    Status.RETRY: {TaskEvent.DELIVERED: Status.RECEIVED, **_ENDS},
+    Status.SUCCESS: {TaskEvent.FORGOTTEN: Status.REMOVED},
+    Status.FAILURE: {TaskEvent.FORGOTTEN: Status.REMOVED},
+    Status.REVOKED: {TaskEvent.FORGOTTEN: Status.REMOVED},
+    Status.REMOVED: {},
+}
+"""A state of the task's own stands beside STARTED."""
+
+
+def next_status(status: Status, event: TaskEvent) -> Status:
+    """The state of a task after an event. Raises LocalProtocolError when the table has no such transition."""
+    try:
+        return TASK_TRANSITIONS[status][event]
+    except KeyError:
+        raise LocalProtocolError(f"a task does not go from {status.name} by {event.name}") from None
 
 
 def next_role(role: Role, event: RoleEvent) -> Role:

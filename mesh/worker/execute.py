@@ -16,6 +16,7 @@ from mesh import request
 from mesh.errors import BodyTooLarge, SoftTimeLimitExceeded, TimeLimitExceeded
 from mesh.request import Context
 from mesh.wire import bodies
+from mesh.wire.calls import TaskState
 from mesh.wire.entries import Status
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.worker import endings
@@ -23,9 +24,9 @@ from mesh.worker.coroutines import Interruptible, Wait
 from mesh.worker.inputs import INPUT, arguments_with
 from mesh.worker.limits import Ends, Interrupt, Timekeeper, run_within
 from mesh.worker.plans import Plan, Plans, Runnable
+from mesh.worker.saying import Saying
 from mesh.worker.spool import make
 
-Say = Callable[[Context, str, Any], None]
 Limits = list[tuple[float, type[BaseException]]]
 """(seconds, what is raised then)"""
 
@@ -52,14 +53,18 @@ class Executor:
         self.written: dict[str, str] = {}
         self.hostname = hostname
         """The worker's name."""
-        self.say: Say | None = None
-        """Tells the state of a task that runs."""
+        self._say: Saying | None = None
+        """Tells the states of tasks that run."""
         self._keeper = Timekeeper()
         self.ends = Ends() if ends_tasks else None
         """Who can end tasks of this process one by one; None where the parent ends the process."""
         self._max_body_bytes = max_body_bytes
         self._spool = spool
         self._chunk_bytes = chunk_bytes
+
+    def tell_by(self, tell: Callable[[TaskState], None]) -> None:
+        """Tasks may say where they are, in this way."""
+        self._say = Saying(self._keeper, tell)
 
     def run(self, delivery: Delivery, wait: Wait) -> Outcome:
         """The outcome of a delivery; a coroutine is run by ``wait``. Raises nothing."""
@@ -82,6 +87,8 @@ class Executor:
             return endings.raised(plan, context, error)
         finally:
             request.leave(token)
+            if context.said and self._say is not None:
+                self._say.forget(delivery.id)
 
     async def run_async(self, delivery: Delivery) -> Outcome:
         """The same for an ``async def`` task, on the running event loop."""
@@ -98,6 +105,8 @@ class Executor:
             return endings.raised(plan, context, error)
         finally:
             request.leave(token)
+            if context.said and self._say is not None:
+                self._say.forget(delivery.id)
 
     def is_async(self, delivery: Delivery) -> bool:
         """Whether :meth:`run_async` is the way to run it."""
@@ -107,11 +116,11 @@ class Executor:
     def _begin(self, plan: Plan, context: Context) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Decode the arguments, and tell that it begins."""
         delivery = context.delivery
-        context.say = self.say
+        context.say = self._say
         args, kwargs = arguments_with(delivery, plan.run, *bodies.decode_call(self._body(delivery)))
         context.args, context.kwargs = args, kwargs
-        if self.say is not None and (plan.tracks_start or (delivery.call is not None and delivery.call.track_started)):
-            self.say(context, Status.STARTED.name, None)
+        if self._say is not None and (plan.tracks_start or (delivery.call is not None and delivery.call.track_started)):
+            self._say(context, Status.STARTED.name, None)
         endings.begin(plan, context)
         return args, kwargs
 

@@ -202,7 +202,9 @@ class Worker:
                 self._log.debug("%d runs of %s took %.6f s, the longest %.6f s", time_.count, time_.task, time_.total_s, time_.longest_s)
 
     def _log_end(self, delivery: Delivery, outcome: Outcome) -> None:
-        if outcome.failure is not None:
+        if outcome.kind == OutcomeKind.RETRY:
+            self._log.info("task %s[%s] is run again in %g s", delivery.task, outcome.id, outcome.delay_ms / 1000)
+        elif outcome.failure is not None:
             text = " ".join(outcome.failure.message.split())[:200]
             self._log.warning("task %s[%s] raised %s: %s", delivery.task, outcome.id, outcome.failure.type_name, text)
         else:

@@ -12,10 +12,11 @@ from typing import Protocol
 
 from mesh import signals
 from mesh.request import Context
+from mesh.wire.calls import TaskState
 from mesh.wire.messages import Delivery, Outcome, OutcomeKind
 from mesh.worker.coroutines import Wait
 from mesh.worker.execute import Executor
-from mesh.worker.orders import Finished, GivenBack, Mark, Recall, Report, Revoke, Run, RunTime, decode_order, encode
+from mesh.worker.orders import Finished, GivenBack, Mark, Recall, Report, Revoke, Run, RunTime, Told, decode_order, encode
 from mesh.worker.pipe import Pipe
 
 FLUSH_S = 0.005
@@ -54,6 +55,7 @@ class Station:
         self._sending = threading.Lock()
         self._flushed_at_s = 0.0
         self._unsent_bytes = 0
+        executor.tell_by(self.tell)
         self._revoked: set[str] = set()
         """Of what waits here: not to be begun."""
 
@@ -139,6 +141,10 @@ class Station:
             written = self.executor.written
             paths = {outcome.id: written.pop(outcome.id) for outcome in outcomes if outcome.id in written} if written else {}
             self.send(Finished(outcomes, list(times.values()), paths))
+
+    def tell(self, state: TaskState) -> None:
+        """A task says where it is."""
+        self.send(Told([state]))
 
     def send(self, report: Report) -> None:
         """Send to the parent. Without a parent nothing is left to do: that shows at the next read."""

@@ -37,6 +37,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "mesh.resq",
         "mesh.group_result",
         "mesh.step",
+        "mesh.watching",
         "mesh.embedded",
         "mesh.canvas",
         "mesh.schedule",

@@ -33,6 +33,7 @@ from mesh.core.broker.results import Results
 from mesh.core.broker.retries import GOES_ON, Retries
 from mesh.core.broker.revocations import Revocations
 from mesh.core.broker.selection import Ageing
+from mesh.core.broker.states import TaskStates
 from mesh.core.broker.takeover import Takeover
 from mesh.core.broker.takes import Takes
 from mesh.core.broker.unique import Unique
@@ -109,6 +110,7 @@ class Broker:
         self.takeover = Takeover(self, replica, replication, add=self._on_added, lease=self._lease, give_back=self._give_back)
         self.purge = Purge(self, replica)
         self.declarations = Declarations(self, topology, settings, replication.has_heard_everybody)
+        self.states = TaskStates(self, post)
         self.early = Early(self)
         self.revocations = Revocations(self, post)
         self.retries = Retries(self, replica, topology)
@@ -160,6 +162,7 @@ class Broker:
         self.line.reset()
         self.retries.reset()
         self.early.reset()
+        self.states.reset()
         self.admission.reset()
         self.overflow.reset()
         self.declarations.reset()
@@ -474,6 +477,7 @@ class Broker:
             self.on_outcomes(node, message)
         self.line.tick()
         self.retries.tick()
+        self.states.tick()
         self.workforce.tick(now)
         if self.purge.under_way:
             self.purge.go_on()

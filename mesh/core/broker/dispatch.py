@@ -139,6 +139,8 @@ class Dispatcher:
 
     def _deliver(self, worker: WorkerState, deliveries: list[Delivery]) -> None:
         self.delivered += len(deliveries)
+        if self._broker.states.watchers:
+            self._broker.states.delivered(deliveries)
         self._post(worker.node, Deliver(worker.id, deliveries), False)
 
     def _let_go(self) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from mesh.core.broker.results import Removed
 from mesh.core.cluster.replica import Replica
-from mesh.core.states import RecordState
 from mesh.wire.entries import Result, Status
 from mesh.wire.messages import PeerMessage, Watch
 from mesh.wire.messages import Results as ResultsMessage
@@ -63,9 +62,9 @@ class Pushes:
                 results.append(self.removed.result(id))
             else:
                 broker.watchers.add(id, node)  # also of an unknown task: a merge may still bring it
-                if record is not None and record.state is RecordState.LEASED:
-                    states.append((id, Status.STARTED))
-                else:
-                    known = broker.is_live(id) or broker.dead_letters.get(id) is not None
-                    states.append((id, Status.PENDING if known else Status.UNKNOWN))
+                known = record is not None or broker.is_live(id) or broker.dead_letters.get(id) is not None
+                states.append((id, broker.states.status(record) if known else Status.UNKNOWN))
+        if message.states:
+            broker.states.watch(node, message.ids)
+        broker.states.answer(node, message.ids)
         self._post(node, ResultsMessage(results, states), True)

@@ -60,6 +60,8 @@ class Retries:
         for message in messages:
             self._replica.write(message)
         self._broker.expect_result(record.message, record.journal)
+        if outcome.kind == OutcomeKind.RETRY:
+            self._broker.states.asked_again(outcome.id)
 
     def tick(self) -> None:
         """Go on with what has been read."""

@@ -37,6 +37,11 @@ class Watchers:
         elif waiting != node:
             self._nodes[id] = {waiting, node}
 
+    def get(self, id: str) -> set[str]:
+        """Who waits for this id."""
+        waiting = self._nodes.get(id)
+        return {waiting} if isinstance(waiting, str) else waiting or set()
+
     def pop(self, id: str) -> set[str] | None:
         """Who waits for this id, and no longer needs to."""
         waiting = self._nodes.pop(id, None)

@@ -27,7 +27,7 @@ from mesh.core.effects import Identity
 from mesh.core.kinds import problem_of, problem_of_flow
 from mesh.core.turn import Turn
 from mesh.errors import Unroutable
-from mesh.wire.calls import Cancel
+from mesh.wire.calls import Cancel, States
 from mesh.wire.entries import Message
 from mesh.wire.messages import (
     PROTOCOL_VERSION,
@@ -157,6 +157,7 @@ class Edge:
             Outcomes: self._on_outcomes,  # type: ignore[dict-item]
             WorkerGone: lambda session, gone: self._lose_worker(session, gone.worker, by_itself=True),  # type: ignore[attr-defined]
             Take: self._on_take,  # type: ignore[dict-item]
+            States: self._on_states,  # type: ignore[dict-item]
             Watch: self._on_watch,  # type: ignore[dict-item]
             Query: self._on_query,  # type: ignore[dict-item]
             Upload: self._on_upload,  # type: ignore[dict-item]
@@ -327,6 +328,10 @@ class Edge:
         if take.worker in session.workers:
             self._to_coordinator(take)
 
+    def _on_states(self, session: Session, states: States) -> None:
+        if states.worker in session.workers:
+            self._to_coordinator(states)
+
     def _on_outcomes(self, session: Session, outcomes: Outcomes) -> None:
         if outcomes.worker not in session.workers:
             return
@@ -372,6 +377,10 @@ class Edge:
                 self._turn.to_session(session, message)
         elif isinstance(message, Results):
             self._on_results(message, after_commit)
+        elif isinstance(message, States):
+            for state in message.states:
+                for waiting in self.waiting.get(state.id):
+                    self._turn.to_session(waiting, States("", [state]))
         elif isinstance(message, Answer):
             self.on_answer(message, after_commit)
         elif isinstance(message, Fetched):

@@ -453,7 +453,7 @@ def test_a_watch_tells_results_and_states() -> None:
     assert other.results().keys() == {"t1"}
     party.client.submit("t3")
     other.watch("t3")
-    assert other.states() == {"t2": Status.STARTED, "t3": Status.PENDING, "t9": Status.UNKNOWN}
+    assert other.states() == {"t2": Status.RECEIVED, "t3": Status.PENDING, "t9": Status.UNKNOWN}
     party.worker.finish("t2")
     assert other.results().keys() == {"t1", "t2"}
 

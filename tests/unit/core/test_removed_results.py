@@ -61,7 +61,7 @@ def test_an_id_that_is_submitted_again_runs_again() -> None:
     client = cluster.client("a")
     finished(cluster, client, "1", "2", "3")
     client.submit("1")
-    assert state(cluster, "a", "1")[0] in (Status.PENDING, Status.STARTED)
+    assert state(cluster, "a", "1")[0] in (Status.PENDING, Status.RECEIVED)
 
 
 def test_a_new_limit_counts_at_once() -> None:

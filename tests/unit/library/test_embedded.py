@@ -65,14 +65,14 @@ def test_errors_and_states_are_as_in_a_real_mesh(app: Mesh) -> None:
     assert (result.state, app.AsyncResult("never").state) == ("FAILURE", "UNKNOWN")
 
 
-def test_a_task_may_wait_for_another(app: Mesh) -> None:
+def test_a_task_that_says_so_may_wait_for_another(app: Mesh) -> None:
     @app.task
     def inner(x: int) -> int:
         return x + 1
 
     @app.task
     def outer(x: int) -> int:
-        return inner.delay(x).get(timeout=10) * 2
+        return inner.delay(x).get(timeout=10, disable_sync_subtasks=False) * 2
 
     assert outer.delay(1).get(timeout=10) == 4
 

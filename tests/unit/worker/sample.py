@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mesh import request
 from mesh.conf import Conf
 
 
@@ -219,3 +220,12 @@ def sleep_in_steps(seconds: float) -> None:
 @app.task
 async def sleep_later(seconds: float) -> None:
     await asyncio.sleep(seconds)
+
+
+@app.task
+def say_states(seconds: float) -> None:
+    context = request.current()
+    assert context is not None
+    assert context.say is not None
+    context.say(context, "HALF", {"done": 1})
+    time.sleep(seconds)
