@@ -37,6 +37,7 @@ from mesh.worker.holdings import UNSENT, Holdings
 from mesh.worker.inputs import large_bodies
 from tests.simulation import invariants
 from tests.simulation.history import Delayed
+from tests.simulation.retrying import STUBBORN
 from tests.simulation.steps import i9_a_step_begins_with_what_it_waited_for
 
 if TYPE_CHECKING:
@@ -221,6 +222,8 @@ class Client(Program):
         load = self.world.load
         if draw < load.poison:
             return Message(id, QUEUE, POISON, id.encode())
+        if draw < load.poison + load.stubborn:
+            return Message(id, QUEUE, STUBBORN, id.encode())
         if draw > 1.0 - load.big:
             return Message(id, QUEUE, TASK, BIG_BODY)
         if draw > 1.0 - load.big - load.delayed:
@@ -406,7 +409,17 @@ class Worker(Program):
         if not self._greeted:
             self._greeted = True
             self.send(
-                Offer(self.id, self.name, [QUEUE], [TASK, POISON], self.slots, self.slots + 2, self.holdings.active(), 1, self.sessions)
+                Offer(
+                    self.id,
+                    self.name,
+                    [QUEUE],
+                    [TASK, POISON, STUBBORN],
+                    self.slots,
+                    self.slots + 2,
+                    self.holdings.active(),
+                    1,
+                    self.sessions,
+                )
             )
             self.holdings.say_all_again()
         if self.holdings.leaving:
@@ -443,6 +456,8 @@ class Worker(Program):
                 self.world.after(self.world.rng.choice(RUN_S), self._end, outcome, self.lives)
             elif delivery.task == POISON:
                 self.world.after(0.01, self._end, Outcome(delivery.id, OutcomeKind.LOST, Status.PENDING), self.lives)
+            elif delivery.task == STUBBORN:
+                self.world.after(0.05, self._end, self.world.asked.end_of(delivery), self.lives)
             else:
                 run_s = self.world.rng.choice(RUN_S)
                 large = delivery.chunks is not None and self.world.rng.random() < 0.5
@@ -457,6 +472,8 @@ class Worker(Program):
             self.world.after(self.paused_until - self.world.now, self._end, outcome, life)
             return
         self.running.discard(outcome.id)
+        if outcome.kind == OutcomeKind.RETRY and outcome.id in self.holdings.held:
+            self.world.asked.ended(self.holdings.held[outcome.id], outcome)
         if outcome.kind == OutcomeKind.DONE:
             self.world.history.finished[outcome.id] = self.world.history.finished.get(outcome.id, 0) + 1
         if self.holdings.settle(outcome) is not None and outcome.chunks is UNSENT:

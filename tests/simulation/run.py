@@ -74,8 +74,10 @@ def plan(seed: int) -> Plan:
     passing = not settings.max_length and random.Random(seed * 19 + 7).random() < 0.25
     workflows = not settings.max_length and not poison and random.Random(seed * 29 + 13).random() < 0.4
     talking = not settings.max_length and random.Random(seed * 23 + 11).random() < 0.4
+    asking = random.Random(seed * 29 + 13).random() < 0.3
     load = Load(
         poison=0.1 if poison else 0.0,
+        stubborn=0.2 if asking else 0.0,
         big=big,
         large=large,
         burst=burst,

@@ -26,6 +26,7 @@ from tests.simulation.parts import Disk, Network
 from tests.simulation.plain import Talker, TalkHistory
 from tests.simulation.programs import TICK_S as PROGRAM_TICK_S
 from tests.simulation.programs import Client, Program, Worker
+from tests.simulation.retrying import Asked
 from tests.simulation.steps import Workflows
 from tests.simulation.topology import Declarer, TopologyHistory
 from tests.simulation.workflows import Composer
@@ -47,6 +48,8 @@ class Load:
     big: float = 0.0
     large: float = 0.0
     poison: float = 0.0
+    stubborn: float = 0.0
+    """Share of tasks that ask to be run again."""
     burst: int = 0
     topology: bool = False
     """Programs change exchanges, queues and bindings, and publish through them."""
@@ -72,6 +75,7 @@ class World:
         self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.count = 0
         self.healed = False
+        self.asked = Asked(self)
         """The faults are over."""
         self.clock_changed_at: float | None = None
         """When a wall clock was last stepped, or changed its speed."""
