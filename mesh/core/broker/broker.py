@@ -116,8 +116,7 @@ class Broker:
         self.retries = Retries(self, replica, topology)
         self.lost_and_found = LostAndFound(self, replica, topology, replication.has_heard_all_here)
         self.placement.is_withheld = lambda queue: queue in self.lost_and_found.unjudged or queue in self.purge.under_way
-        self.redelivered = 0
-        self.finished = 0
+        self.redelivered = self.finished = 0
         self.next_order = 0
         """Place in the line of the next message that comes."""
         self.line = Line(self, Delayed(membership, settings))

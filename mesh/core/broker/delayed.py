@@ -86,9 +86,11 @@ class Delayed:
         self._take_heard()
         due: list[Record] = []
         early: list[Record] = []
+        seen: set[int] = set()  # one that a worker had for a moment is there twice
         while self._heap and self._heap[0][0] <= wall_ms:
             record = heapq.heappop(self._heap)[-1]
-            if record.state is RecordState.DELAYED:
+            if record.state is RecordState.DELAYED and id(record) not in seen:
+                seen.add(id(record))
                 (early if self._due_ms(record.message, record.journal) > wall_ms else due).append(record)
         for record in early:  # by a clock that is a little less ahead than it was
             self._push(record.journal.owner, record)
