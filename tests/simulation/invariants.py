@@ -224,7 +224,7 @@ def excused(world: World) -> set[str]:
     results = world.history.results_wiped if world.settings.copies == 1 else set()
     kept = world.topology.queues  # nobody consumes them
     delayed = {id for id, delayed in world.history.delayed.items() if _by_a_wrong_clock(world, delayed, world.hosts.values())}
-    return {*world.history.wiped, *results, *kept, *delayed, *steps.excused(world)}
+    return {*world.history.wiped, *results, *kept, *delayed, *world.asked.by_a_changed_clock(), *steps.excused(world)}
 
 
 def r7_what_a_worker_forgets_is_kept(world: World, outcomes: Iterable[Outcome]) -> None:

@@ -50,6 +50,10 @@ class Asked:
         asked = Counter(id for id, _ in self._due_s)
         return [id for id in history.duplicates() if len(history.starts[id]) > 1 + asked[id]]
 
+    def by_a_changed_clock(self) -> set[str]:
+        """Tasks whose next run goes by a coordinator's clock, in a world in which one was changed: it may be years away."""
+        return {id for id, _ in self._due_s} if self._world.clock_changed_at is not None else set()
+
     def _begun(self, delivery: Delivery) -> int:
         retries = _retries(delivery)
         if retries:
