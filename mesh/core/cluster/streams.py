@@ -43,7 +43,7 @@ class Stream:
         """Leases that the peer was told before their messages."""
         self._ended: set[str] = set()
         """Messages whose settlement is still to be sent: as many as wait with it, so none on a stream on which nothing is to be sent."""
-        self._over: set[str] = set()
+        self._over: dict[str, None] = {}
         """Leases that ended elsewhere: the peer may have seen that before it was told of them."""
         self.number = 0
         self.told_complete = False
@@ -200,7 +200,8 @@ class Stream:
         """These messages are handed out: the peer has to know to whom."""
         self.leases.update(leases)
         if self._over:
-            self._over.difference_update(leases)
+            for id in leases:
+                self._over.pop(id, None)
 
     def _take_leases(self, concludes: bool) -> list[tuple[str, str, list[str]]]:
         """The leases to be told now. One of a message that was written anew follows the settlement of the old entry, which ends a lease."""
@@ -224,7 +225,7 @@ class Stream:
         """
         self.leases.pop(id, None)
         if elsewhere and self.everything:
-            self._over.add(id)
+            self._over[id] = None
         if id in self._early:
             self._early.remove(id)
             self.leases[id] = NOBODY
