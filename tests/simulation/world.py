@@ -332,7 +332,7 @@ class World:
     def remove_clone(self, clone: Host) -> None:
         """Somebody switches it off."""
         clone.lose_power()
-        clone.disk.replace_contents(Disk(), self.now)
+        self.damage(clone, Disk())
         self.clones.remove(clone)
         self.former_clones.append(clone)
         del self.by_address[clone.address]
@@ -382,7 +382,7 @@ class World:
 
     def _on_disks(self, kind: type[Message] | type[Result]) -> dict[Dot, str]:
         """Ids of those that are whole, with their chunks, and that no other disk makes an end of as soon as it is met."""
-        disks = [host.disk for host in self.hosts.values()]
+        disks = [host.disk for host in (*self.hosts.values(), *self.clones)]
         chunks = {(chunk.body, chunk.index) for disk in disks for chunk in disk.live(Chunk)} if self.load.large else set()
         found: dict[Dot, str] = {}
         for disk in disks:
