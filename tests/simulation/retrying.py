@@ -17,11 +17,14 @@ STUBBORN = "stubborn"
 EARLY_S = 2.0
 """As for I13: wall clocks differ."""
 DELAYS_MS = (0, 50, 1000, 3000, 5000)
+RETRIES_MAX = 2
+WISHED_S = RETRIES_MAX * max(DELAYS_MS) / 1000
+"""As long as a task may wait because it has asked for that."""
 
 
 def retries_of(id: str) -> int:
     """How often a task asks."""
-    return zlib.crc32(id.encode()) % 3
+    return zlib.crc32(id.encode()) % (RETRIES_MAX + 1)
 
 
 class Asked:

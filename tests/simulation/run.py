@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from mesh.config import Settings
-from tests.simulation import expiry, fleeting, invariants, plain, steps, topology
+from tests.simulation import expiry, fleeting, invariants, plain, retrying, steps, topology
 from tests.simulation.faults import Fault, arm, forget_replaced, gentle_schedule, heal, schedule, sides, weight
 from tests.simulation.world import Load, World
 
@@ -122,7 +122,7 @@ def simulate(seed: int | Plan, *, faults: list[Fault] | None = None) -> World:
 def _calm_down(world: World) -> None:
     """I3: wait until all is done, as long as it may take; measure how long it took."""
     began = world.now
-    limit_s = FINISH_S + world.settings.takeover_patience_s
+    limit_s = FINISH_S + world.settings.takeover_patience_s + (retrying.WISHED_S if world.load.stubborn else 0.0)
     agreement_s = AGREEMENT_S
     if any(host.disk.salvage is not None for host in world.hosts.values()):
         agreement_s += world.settings.takeover_patience_s  # who is not whole waits for somebody who is (R20)
