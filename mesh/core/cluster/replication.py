@@ -293,7 +293,7 @@ class Replication:
                     self.streams[peer].lease(self.leases.present())
             for peer in self.deputies:
                 if peer not in kept and peer in self.streams:
-                    for name, sequences in self.streams[peer].narrow().items():
+                    for name, sequences in self.streams[peer].narrow(self._replica.journals.values()).items():
                         self._settled_back.setdefault(peer, {}).setdefault(name, []).extend(sequences)
                     self._holds_foreign.add(peer)
             self.deputies = kept

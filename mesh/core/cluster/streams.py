@@ -107,10 +107,11 @@ class Stream:
         self.told_complete = self.complete = False
         self.start(journals)
 
-    def narrow(self) -> dict[bytes, list[int]]:
+    def narrow(self, journals: Iterable[Journal]) -> dict[bytes, list[int]]:
         """From now on send only what all nodes need; returns the settlements that were to follow entries that will not be sent."""
         self.everything = False
         self.behind.clear()
+        self.start(journals)
         self._ended.clear()
         self._over.clear()
         settled, self.settled = self.settled, {}

@@ -132,8 +132,19 @@ def test_r7_what_is_still_to_be_settled_at_a_former_deputy_is_handed_back() -> N
     source.write(4, size=100)
     source.replica.settle(source.own, 1)
     source.pump()
-    assert source.stream.narrow() == {OWN: [1]}
+    assert source.stream.narrow(source.replica.journals.values()) == {OWN: [1]}
     assert not source.stream.settled
+
+
+def test_i2_a_deputy_that_is_relieved_before_it_was_sent_anything_is_sent_what_all_nodes_need() -> None:
+    """Found by a seed: a deputy came back without what it had had in memory, and was relieved in the turn in which it said so."""
+    source = Source()
+    source.write()
+    source.replica.write(Member("w", "w", b"", []), Scope.SHARED)
+    source.stream.narrow(source.replica.journals.values())
+    batch = source.pump()
+    assert batch is not None
+    assert [append.journal for append in batch.appends] == [SHARED]
 
 
 def test_a_member_is_sent_only_what_all_nodes_need() -> None:
