@@ -261,6 +261,7 @@ class Broker:
         self._original_order = None
         if worker is not None:
             self._lease(self.records[message.id], worker)
+            worker.reported.add(message.id)  # what it holds is the delivery of the other entry, and what it will say is of that
 
     def expect_result(self, message: Message, journal: Journal) -> None:
         """The node that accepted it is told its result when that comes, though the entry is no longer its own."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
 
-from mesh.wire.entries import Status
+import pytest
+from msgspec.structs import replace
+
+from mesh.wire.entries import Attempt, Status
 from mesh.wire.messages import Offer, Outcome, OutcomeKind, Outcomes, OutcomesKept, WorkerGone
 from tests.unit.core.cluster import WALL_S, Cluster
 from tests.unit.core.programs import Client, Worker
@@ -173,6 +176,20 @@ def test_r24_the_next_attempt_begins_when_the_last_one_is_on_the_disk(party: Par
     assert party.attempts("t1") == [1]
     party.cluster.resume_disk("a")
     assert party.attempts("t1") == [1, 2]
+
+
+@pytest.mark.parametrize("ends", [Worker.give_back, Worker.lose])
+def test_what_a_worker_gives_back_goes_on_though_a_merge_has_brought_a_later_attempt_of_it(party: Party, ends: Callable[..., None]) -> None:
+    """Found by a seed: the lease went over to the later entry, and the end of the earlier delivery was taken for one said again."""
+    party.client.submit("t1")
+    a = party.cluster["a"]
+    message = a.broker.records["t1"].message
+    attempt = Attempt("b", "w", 0, 0, "lost elsewhere")
+    later = replace(message, attempts=2, history=(attempt, attempt))
+    party.cluster.turn(party.cluster.nodes["a"], a.replica.write, later)
+    ends(party.worker, "t1")
+    party.cluster.run(0.2)
+    assert party.attempts("t1") == [1, 3]
 
 
 def test_r24_a_silent_worker_is_lost_after_its_timeout(party: Party) -> None:
