@@ -67,9 +67,14 @@ class Host:
         now = self.world.now
         return EPOCH_S + now + self._skew_s + self._drift * (now - self._drift_since_s)
 
+    @property
+    def ahead_s(self) -> float:
+        """How far its wall clock is ahead of the true one."""
+        return self.wall_s() - EPOCH_S - self.world.now
+
     def set_clock(self, *, step_s: float = 0.0, drift: float = 0.0) -> None:
         """Step the wall clock, and let it run faster (or slower) by ``drift`` seconds each second from now on."""
-        self._skew_s = self.wall_s() - EPOCH_S - self.world.now + step_s
+        self._skew_s = self.ahead_s + step_s
         self._drift, self._drift_since_s = drift, self.world.now
         self.clock_changed_at = self.world.clock_changed_at = self.world.now
 

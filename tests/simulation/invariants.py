@@ -395,14 +395,15 @@ def i1_confirmed_is_kept(world: World) -> None:
 def i8_attempts_are_limited(world: World, weight: int, sides: int) -> None:
     """I8: attempts <= limit + faults. Without a death of its slot a task has one attempt; ``weight`` counts the faults.
 
-    Each of the ``sides`` of a split counts for itself, and a disk that was set back anew, where it is the only one that has counted.
+    Each of the ``sides`` of a split counts for itself, and a disk that was set back anew, where it is the only one that has counted. A run
+    that a task has asked for is none of these.
     """
     history = world.history
     only_disk = world.settings.copies == 1 or len(world.hosts) == 1
     rounds = sides + (history.set_back if only_disk else 0)
     for id, starts in history.starts.items():
         limit = 1 if id in history.finished else rounds * world.settings.max_deliveries
-        if len(starts) > limit + weight:
+        if len(starts) > limit + weight + world.asked.times(id):
             world.violate(f"I8: {id} was started {len(starts)} times; the limit is {limit}, faults {weight}")
 
 

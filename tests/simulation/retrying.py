@@ -53,6 +53,10 @@ class Asked:
         asked = Counter(id for id, _ in self._due_s)
         return [id for id in history.duplicates() if len(history.starts[id]) > 1 + asked[id]]
 
+    def times(self, id: str) -> int:
+        """How often a task was asked to be run again."""
+        return sum(asked == id for asked, _ in self._due_s)
+
     def by_a_changed_clock(self) -> set[str]:
         """Tasks whose next run goes by a coordinator's clock, in a world in which one was changed: it may be years away."""
         return {id for id, _ in self._due_s} if self._world.clock_changed_at is not None else set()

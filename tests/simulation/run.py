@@ -173,6 +173,8 @@ def _check_end(world: World, faults: list[Fault]) -> None:
     if not world.history.violations:
         steps.i9_each_step_is_settled_once(world)
     if not world.history.violations:
+        if any(machine.replication.copies.waited_for for machine in world.machines().values()):
+            world.run_until(world.now + LOOK_S)  # something that was said again is on its way to the disks
         invariants.i12_everything_is_bounded(world)
 
 
