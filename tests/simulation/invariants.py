@@ -162,13 +162,22 @@ def _by_a_wrong_clock(world: World, delayed: Delayed, coordinators: Iterable[Hos
     """Whether a clock that it goes by was changed while it waited or just before, or it goes by another clock than it was made by.
 
     It does when another node accepted it, or wrote it anew after its disk was damaged, or when the one that did will never be heard again.
+    A coordinator that has not heard that node since its clock was changed, as it is cut off from it, takes it for what it was.
     """
     if world.clock_changed_at is None:
         return False
     by = world.by_id.get(delayed.by)
     if by is None or delayed.salvaged or not delayed.local:
         return True
+    if any(_is_unheard_since(host, by) for host in coordinators):
+        return True
     return any(host.clock_changed_at >= delayed.made_at_s - SKEW_KNOWN_S for host in (by, *coordinators))
+
+
+def _is_unheard_since(host: Host, by: Host) -> bool:
+    """Whether a node has not heard another one since that one's clock was changed."""
+    peer = host.machine.membership.peers.get(by.id) if host.machine is not None else None
+    return peer is not None and peer.heard_at < by.clock_changed_at + SKEW_KNOWN_S
 
 
 def r24_attempts_are_on_the_disk_before_the_next(world: World, host: Host, machine: Machine, deliver: Deliver) -> None:
