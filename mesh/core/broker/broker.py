@@ -318,7 +318,7 @@ class Broker:
         queue.leave(record)
         record.move(RecordEvent.DELIVERED)
         queue.leased += 1
-        record.worker = worker.id
+        record.worker, record.presumed = worker.id, True
         record.delivered_ms = self.wall_ms
         worker.leases[record.message.id] = record
         self._replication.leases.note(worker.id, worker.node, {record.message.id: record.journal.owner})

@@ -18,7 +18,7 @@ from mesh.wire.working import stage_of
 class Record:
     """A live message and what the coordinator does with it."""
 
-    __slots__ = ("delivered_ms", "held", "journal", "message", "order", "sequence", "size", "state", "worker")
+    __slots__ = ("delivered_ms", "held", "journal", "message", "order", "presumed", "sequence", "size", "state", "worker")
 
     def __init__(self, message: Message, journal: Journal, sequence: int, order: int) -> None:
         self.message = message
@@ -33,6 +33,8 @@ class Record:
         """Wall clock when the last delivery left."""
         self.worker = ""
         """The worker that holds the lease while LEASED."""
+        self.presumed = False
+        """The lease was not given in this reign, but is known from what a worker or a deputy has said."""
         self.held: Delivery | None = None
         """What the worker shall get of it as soon as the deputies know the lease."""
 
@@ -47,7 +49,7 @@ class Record:
             self.state = RECORD_TRANSITIONS[self.state][event]
         except KeyError:
             raise LocalProtocolError(f"message {self.message.id}: no transition from {self.state.name} by {event.name}") from None
-        self.held = None
+        self.held, self.presumed = None, False
 
     def let_go(self) -> Delivery:
         """The delivery that was held leaves now."""

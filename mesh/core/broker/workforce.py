@@ -60,6 +60,8 @@ class Workforce:
             worker.reported = set(offer.active)
             if broker.active and (not worker.synced or offer.generation > worker.generation):
                 self._judge(worker)
+            elif broker.active:
+                self._end_presumed(worker)
             for id in offer.active:
                 if not broker.is_live(id) and id not in broker.results:
                     self._replication.leases.soft[id] = (worker.id, node)  # its message may still be on its way
@@ -104,6 +106,12 @@ class Workforce:
             elif held is not None and held.worker != worker.id and held.worker not in broker.workers:
                 held.worker = worker.id
                 worker.leases[id] = held
+
+    def _end_presumed(self, worker: WorkerState) -> None:
+        """What it does not hold after all. Of what was given to it in this reign a full offer says nothing: that may be on the way."""
+        for id, record in reversed(list(worker.leases.items())):
+            if record.presumed and id not in worker.reported:
+                self._give_back(record)
 
     def on_worker_gone(self, node: str, worker_id: str, *, by_itself: bool = False) -> None:
         """A node lost a worker, or it left ``by_itself``; void unless it has attached elsewhere since."""

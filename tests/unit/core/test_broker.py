@@ -271,6 +271,17 @@ def test_a_change_of_capacity_says_nothing_of_what_is_held(party: Party) -> None
     assert worker.held.keys() == {"t1", "t2"}
 
 
+@pytest.mark.parametrize(("presumed", "attempts"), [(True, [1, 1]), (False, [1])])
+def test_a_full_report_ends_a_lease_that_was_not_given_in_this_reign(party: Party, presumed: bool, attempts: list[int]) -> None:
+    """Found by a seed: a worker that had said twice what it holds was judged by the first of them. What was given may be on the way."""
+    party.client.submit("t1")
+    party.cluster["a"].broker.records["t1"].presumed = presumed
+    party.worker.held.clear()
+    party.worker.report()
+    party.cluster.run(0.2)
+    assert party.attempts("t1") == attempts
+
+
 def test_the_news_of_a_lost_worker_is_void_when_it_is_attached_elsewhere_since() -> None:
     cluster = Cluster("a")
     cluster.start("b")
