@@ -83,12 +83,12 @@ class AsyncResult(Generic[R]):
         In an event loop use ``await result``: this call blocks the loop.
 
         ``on_message`` is called with each state on the way: a dict of ``task_id``, ``status`` and ``result``. In a task it raises
-        ResultInTask rather than wait, as all slots may wait for tasks that no slot is left for; ``disable_sync_subtasks=False``, or
+        ResultInTask, as all slots may wait for tasks that no slot is left for; ``disable_sync_subtasks=False``, or
         :func:`mesh.request.allow_join_result`, allows it.
         """
+        if disable_sync_subtasks:
+            request.check_may_wait(self.id)  # also of one that is over: what is so by chance must not fail another day
         if self._pending.result is None:
-            if disable_sync_subtasks:
-                request.check_may_wait(self.id)
             if on_message is not None:
                 for change in self.watch(timeout):
                     on_message({"task_id": self.id, "status": change.state, "result": change.info})

@@ -144,10 +144,11 @@ def test_tasks_are_revoked_by_stamp(app: Mesh) -> None:
 
 
 def test_a_running_task_is_ended_when_that_is_wanted(app: Mesh) -> None:
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     @app.task
     def endless() -> None:
+        begun.set()
         try:
             while True:
                 time.sleep(0.01)
@@ -155,7 +156,7 @@ def test_a_running_task_is_ended_when_that_is_wanted(app: Mesh) -> None:
             ended.set()
 
     result = endless.delay()
-    poll_until(lambda: result.state == "RECEIVED", 10, "the delivery")
+    assert begun.wait(10)
     result.revoke(terminate=True)
     assert ended.wait(10)
 
